@@ -1,0 +1,25 @@
+"""CIDR arithmetic: carving node ranges, naming overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network
+from itertools import combinations
+
+IPNetwork = IPv4Network | IPv6Network
+
+
+def carve(network: IPNetwork, prefix: int, index: int) -> IPNetwork:
+    """The `index`-th subnet (from 0) of that prefix length. Raises IndexError when the range is used up."""
+    size = 1 << (network.max_prefixlen - prefix)
+    start = int(network.network_address) + index * size
+    if prefix < network.prefixlen or start > int(network.broadcast_address):
+        raise IndexError(f"{network} holds {1 << max(0, prefix - network.prefixlen)} ranges of /{prefix}, not {index + 1}")
+    return type(network)((start, prefix))
+
+
+def overlaps(named: Iterable[tuple[str, IPNetwork]]) -> Iterator[tuple[str, IPNetwork, str, IPNetwork]]:
+    """Every pair of ranges that overlap, with their names."""
+    for (a, net_a), (b, net_b) in combinations(named, 2):
+        if net_a.version == net_b.version and net_a.overlaps(net_b):
+            yield a, net_a, b, net_b

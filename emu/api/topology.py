@@ -1,0 +1,76 @@
+"""The topology file: nodes, fabric, ranges, CNI, proxy, DNS, images. Decoded by `emu.api.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+IMPAIRMENT_FIELDS = ("delay_ms", "rate_mbit", "loss_percent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEntry:
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""  # "": carved from ranges.nodes, node n gets .(10+n)
+    switch: str = ""  # "": the first switch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fabric:
+    """Switches of the Node network. Nodes name theirs in `switch`; `links` join switches: ((a, b), …)."""
+
+    switches: tuple[str, ...] = ("fabric",)
+    links: tuple[tuple[str, str], ...] = ()
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranges:
+    """CIDRs, one per family of the cluster, the preferred family first."""
+
+    nodes: tuple[str, ...] = ("192.168.100.0/24",)
+    pods: tuple[str, ...] = ("10.244.0.0/16",)
+    services: tuple[str, ...] = ("10.96.0.0/12",)
+    node_pod_prefix: int = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cni:
+    """`mode` is a name in `planners.cni.MODES`; `options` are checked by that mode's file."""
+
+    mode: str = "flannel-vxlan"
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """`mode` is a name in `planners.proxy.MODES`."""
+
+    mode: str = "iptables"
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dns:
+    domain: str = "cluster.local"
+    replicas: int = 2
+    ttl: int = 30  # kubeadm's Corefile
+    pods: str = "insecure"  # disabled, insecure, verified
+    upstream: str = ""  # address of a name server inside the lab; "": other names are refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    name: str
+    seed: int = 0
+    nodes: tuple[NodeEntry, ...]
+    fabric: Fabric = field(default_factory=Fabric)
+    ranges: Ranges = field(default_factory=Ranges)
+    family: str = "ipv4"  # ipv4, ipv6, ipv4-ipv6, ipv6-ipv4
+    cni: Cni = field(default_factory=Cni)
+    proxy: Proxy = field(default_factory=Proxy)
+    dns: Dns = field(default_factory=Dns)
+    iptables: str = "nft"  # nft, legacy
+    images: Mapping[str, object] = field(default_factory=dict)  # see emu/workloads/images.yaml
+    manifests: tuple[str, ...] = ("manifests",)  # files or folders, beside the topology file

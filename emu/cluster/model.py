@@ -1,0 +1,128 @@
+"""The desired cluster with every choice made: what the planners read. Made by `cluster.resolve`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+from emu.api.images import Program
+from emu.api.objects import Container, Objects
+from emu.api.topology import Topology
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A Node. `index` counts from 1, in topology order; `pod_cidrs` has one range per family."""
+
+    name: str
+    index: int
+    addresses: tuple[IPInterface, ...]  # on its uplink, preferred family first, with the prefix of the Node network
+    pod_cidrs: tuple[IPNetwork, ...]
+    switch: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerPlan:
+    """A container with its final environment (Service variables, downward fields and `env` merged)."""
+
+    container: Container
+    program: Program
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A Pod that is placed and has its addresses. `addresses` are bare; the CNI mode adds the prefix."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    addresses: tuple[IPAddress, ...]
+    labels: Mapping[str, str]
+    hostname: str
+    containers: tuple[ContainerPlan, ...]
+    init_containers: tuple[ContainerPlan, ...] = ()
+    restart_policy: str = "Always"
+    grace_period_s: int = 30
+    resolv_conf: str = ""  # file text
+    hosts: str = ""  # file text
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One endpoint behind a Frontend. `node` is "" when unknown (never local then)."""
+
+    address: IPAddress
+    port: int
+    node: str = ""
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend:
+    """One Service port of one family, with all the addresses it is reached at and its backends.
+
+    A Service type becomes frontends once (`cluster.services`); every proxy mode renders frontends and never looks
+    at a Service's type. kube-proxy calls this a service port; its name is `str(frontend)`:
+    `namespace/service:portname`, without the colon when the port has no name.
+    """
+
+    namespace: str
+    service: str
+    port_name: str
+    protocol: str  # TCP, UDP, SCTP
+    port: int
+    cluster_ip: IPAddress
+    backends: tuple[Backend, ...] = ()
+    node_port: int = 0  # 0: none
+    external_ips: tuple[IPAddress, ...] = ()
+    load_balancer_ips: tuple[IPAddress, ...] = ()  # ipMode VIP only
+    source_ranges: tuple[IPNetwork, ...] = ()
+    health_check_node_port: int = 0
+    internal_local: bool = False  # internalTrafficPolicy: Local
+    external_local: bool = False  # externalTrafficPolicy: Local
+    affinity_s: int = 0  # 0: no ClientIP affinity
+
+    def __str__(self) -> str:
+        base = f"{self.namespace}/{self.service}"
+        return f"{base}:{self.port_name}" if self.port_name else base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Everything the planners need. `objects` is the resolved set (with status), as `emu get` shows it."""
+
+    name: str
+    seed: int
+    topology: Topology
+    families: tuple[int, ...]  # (4,), (6,), (4, 6), (6, 4)
+    nodes: tuple[Node, ...]
+    pods: tuple[Pod, ...]
+    frontends: tuple[Frontend, ...]
+    pod_ranges: tuple[IPNetwork, ...]
+    service_ranges: tuple[IPNetwork, ...]
+    node_ranges: tuple[IPNetwork, ...]
+    objects: Objects
+    warnings: tuple[str, ...] = ()
+
+    def node(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    def pods_on(self, node: str) -> tuple[Pod, ...]:
+        return tuple(pod for pod in self.pods if pod.node == node)

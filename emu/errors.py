@@ -1,0 +1,85 @@
+"""Every error kube-emu raises, and who must act on it.
+
+    EmuError
+    ├── ExpectationFailed   what was seen is not what was predicted     exit 1
+    ├── InputError          your file or argument is wrong              exit 2
+    ├── PlanError           well-formed, but cannot be built            exit 2
+    ├── HostError           this machine cannot do it                   exit 3
+    │   ├── NotPermitted      … for this user
+    │   ├── MissingTool       … without a program
+    │   └── MissingFeature    … without a kernel feature
+    └── KernelError         the kernel refused what the plan says       exit 4
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class EmuError(Exception):
+    """Base of all. `exit_code` is the status the command line ends with; `hint` says what to do."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class ExpectationFailed(EmuError):
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the user's input something stands; prints as `file:line`."""
+
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class InputError(EmuError):
+    """`place: subject: what is wrong`, e.g.
+    `web.yaml:14: Service default/web: spec.ports[0].port is 99999, must be 1-65535`."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, place: Place | None = None, subject: str = "", hint: str = "") -> None:
+        self.what, self.place, self.subject = what, place, subject
+        where = str(place) if place else ""
+        super().__init__(": ".join(part for part in (where, subject, what) if part), hint=hint)
+
+
+class PlanError(EmuError):
+    exit_code = 2
+
+
+class HostError(EmuError):
+    exit_code = 3
+
+
+class NotPermitted(HostError):
+    pass
+
+
+class MissingTool(HostError):
+    def __init__(self, tool: str, *, wanted_for: str, package: str = "") -> None:
+        hint = f"apt-get install {package}" if package else ""
+        super().__init__(f"{tool} is not installed, and {wanted_for} needs it", hint=hint)
+
+
+class MissingFeature(HostError):
+    def __init__(self, feature: str, *, module: str = "", hint: str = "") -> None:
+        named = f" (kernel module {module})" if module else ""
+        super().__init__(f"this kernel has no {feature}{named}", hint=hint or (module and f"modprobe {module}"))
+
+
+class KernelError(EmuError):
+    pass

@@ -1,0 +1,68 @@
+"""Every name that is generated: interfaces (15 bytes at most), namespaces, MACs, Kubernetes suffixes, chain names."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from ipaddress import IPv4Address, IPv6Address
+
+FABRIC_NETNS = "fabric"
+POD_ETH = "eth0"
+UPLINK = "eth0"
+
+# k8s.io/apimachinery/pkg/util/rand: no vowels, no 0, 1, 3, and nothing that looks like another character.
+SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+
+def digest(*parts: object) -> bytes:
+    """A stable 32-byte digest of the parts: same input, same lab."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+
+
+def suffix(length: int, *parts: object) -> str:
+    """A Kubernetes-like random suffix, decided by `parts`."""
+    return "".join(SUFFIX_ALPHABET[byte % len(SUFFIX_ALPHABET)] for byte in digest(*parts)[:length])
+
+
+def uid(*parts: object) -> str:
+    """A version 4 UUID decided by `parts`."""
+    raw = bytearray(digest("uid", *parts)[:16])
+    raw[6] = (raw[6] & 0x0F) | 0x40
+    raw[8] = (raw[8] & 0x3F) | 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def mac(*parts: object) -> str:
+    """A locally administered unicast MAC: the first byte is (b & 0xfe) | 0x02, as Flannel and the kernel make them."""
+    raw = bytearray(digest("mac", *parts)[:6])
+    raw[0] = (raw[0] & 0xFE) | 0x02
+    return ":".join(f"{byte:02x}" for byte in raw)
+
+
+def pod_netns(namespace: str, name: str) -> str:
+    """The netns of a Pod. A `.` parts the two: neither may be confused with another Pod's (a namespace has no dots)."""
+    return f"{namespace}.{name}"
+
+
+def host_veth(seed: int, namespace: str, pod: str) -> str:
+    """The Node's end of a Pod's link, as the bridge CNI plugin names it: `veth` and 8 hex digits."""
+    return f"veth{digest('veth', seed, namespace, pod).hex()[:8]}"
+
+
+def switch_port(seed: int, switch: str, node: str) -> str:
+    """The switch's end of a Node's uplink. The Node's name if it fits, else a digest."""
+    plain = f"{switch}-{node}"
+    return plain if len(plain) <= 15 else f"p{digest('port', seed, switch, node).hex()[:10]}"
+
+
+def kube_chain(prefix: str, service_port: str, protocol: str, endpoint: str = "") -> str:
+    """`KUBE-SVC-…`: prefix and the first 16 base32 characters of SHA-256(name + protocol + endpoint).
+    Source: kubernetes pkg/proxy/iptables/proxier.go, portProtoHash and servicePortEndpointChainName."""
+    raw = hashlib.sha256(f"{service_port}{protocol.lower()}{endpoint}".encode()).digest()
+    return prefix + base64.b32encode(raw).decode()[:16]
+
+
+def reverse_name(address: IPv4Address | IPv6Address) -> str:
+    """`10.0.96.10.in-addr.arpa.`"""
+    return address.reverse_pointer + "."

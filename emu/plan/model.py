@@ -1,0 +1,277 @@
+"""The wanted kernel state, per network namespace, as values. Planners make it, `plan.diff` compares it,
+`kernel.apply` brings it about, `kernel.read` reads the same shapes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+from emu.api.images import Program
+from emu.api.objects import Container
+from emu.netfilter.model import Rule, Table
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+
+
+class Role(StrEnum):
+    """What a link is for. Capture points, hop labels and colours come from role and owner alone."""
+
+    POD_ETH = "pod-eth"  # eth0 inside a Pod
+    HOST_VETH = "host-veth"  # its other end, in the Node
+    BRIDGE = "bridge"  # cni0
+    TUNNEL = "tunnel"  # flannel.1
+    UPLINK = "uplink"  # eth0 of a Node
+    FABRIC = "fabric"  # a switch, and its ports
+
+
+class NetnsKind(StrEnum):
+    FABRIC = "fabric"  # the one that holds the switches: the sandbox's own
+    NODE = "node"
+    POD = "pod"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vxlan:
+    """IFLA_VXLAN_*. `local` and `dev` as in `ip link add … type vxlan id … local … dev … dstport … nolearning`."""
+
+    vni: int
+    local: IPAddress
+    dev: str
+    port: int
+    learning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A network interface. `kind` is the kernel's (`veth`, `bridge`, `vxlan`); `owner` is who it belongs to: a Pod's
+    `namespace/name`, a Node's or a switch's name. For a veth, `peer` is (netns, ifname) of the other end; both ends
+    stand in the plan, and the pair is made once."""
+
+    name: str
+    kind: str
+    role: Role
+    owner: str
+    mtu: int = 1500
+    mac: str = ""  # "": the kernel's choice
+    master: str = ""  # the bridge it is a port of
+    hairpin: bool = False  # of a bridge port
+    up: bool = True
+    peer: tuple[str, str] | None = None
+    vxlan: Vxlan | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    dev: str
+    address: IPInterface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route, without those the kernel makes by itself for an address. `type` is unicast or blackhole."""
+
+    dst: IPNetwork
+    dev: str = ""
+    via: IPAddress | None = None
+    src: IPAddress | None = None
+    scope: str = "global"  # global, link
+    onlink: bool = False
+    metric: int = 0
+    table: int = 254  # main
+    type: str = "unicast"
+    protocol: str = "boot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRule:
+    """`ip rule`."""
+
+    priority: int
+    table: int
+    src: IPNetwork | None = None
+    dst: IPNetwork | None = None
+    iif: str = ""
+    fwmark: int = 0
+    fwmask: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbor:
+    """A permanent neighbor (ARP, ND) entry."""
+
+    dev: str
+    address: IPAddress
+    mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FdbEntry:
+    """A permanent forwarding entry of a VXLAN link: frames for `mac` go to the VTEP `dst`."""
+
+    dev: str
+    mac: str
+    dst: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """`key` with dots, an interface name with its own dot written with a slash: `net.ipv4.conf.flannel/1.forwarding`."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A rule for a built-in chain. Planners give hooks, never positions: `plan.merge` orders them by `plan.hooks.ORDER`."""
+
+    table: str
+    chain: str
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesetPart:
+    """What one planner (`owner`, a name in `plan.hooks.ORDER`) puts into the tables of one family: its own chains
+    (one `Table` per table, holding no built-in chain) and its hooks, in the order they should stand."""
+
+    owner: str
+    family: int
+    tables: tuple[Table, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file of a Pod, seen only inside it."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A container to keep running in a Pod."""
+
+    container: Container
+    program: Program
+    env: Mapping[str, str]
+    init: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSandbox:
+    """What a Pod's namespace needs beside its network."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    hostname: str
+    addresses: tuple[IPAddress, ...]
+    files: tuple[File, ...]
+    processes: tuple[Process, ...]  # init containers first, in order
+    restart_policy: str = "Always"
+    grace_period_s: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetnsPlan:
+    """One network namespace. `owner`: a Node's name, a Pod's `namespace/name`, or "fabric"."""
+
+    name: str
+    kind: NetnsKind
+    owner: str
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    rules: tuple[PolicyRule, ...] = ()
+    neighbors: tuple[Neighbor, ...] = ()
+    fdb: tuple[FdbEntry, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
+    tables: tuple[Table, ...] = ()  # merged rulesets, complete
+    pod: PodSandbox | None = None
+
+    def link(self, name: str) -> Link | None:
+        return next((link for link in self.links if link.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsZone:
+    """What cluster DNS answers from (built by `planners.dns`, served by `dnsserver`); plain values, picklable."""
+
+    domain: str = "cluster.local"
+    ttl: int = 30
+    pods_mode: str = "insecure"
+    serial: int = 1
+    namespaces: tuple[str, ...] = ()
+    services: tuple[DnsService, ...] = ()
+    pods: tuple[tuple[str, str], ...] = ()  # (namespace, address), for pods_mode verified
+    upstream: str = ""
+    cluster_networks: tuple[str, ...] = ()  # CIDRs whose reverse names are the zone's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsPort:
+    name: str
+    protocol: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsEndpoint:
+    address: str
+    hostname: str = ""
+    ports: tuple[DnsPort, ...] = ()
+    ready: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsService:
+    """`cluster_ips` empty and `external_name` "" means headless."""
+
+    namespace: str
+    name: str
+    cluster_ips: tuple[str, ...] = ()
+    external_name: str = ""
+    ports: tuple[DnsPort, ...] = ()
+    endpoints: tuple[DnsEndpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything, by netns name (`names.FABRIC_NETNS`, a Node's name, `names.pod_netns`)."""
+
+    name: str
+    seed: int
+    netns: Mapping[str, NetnsPlan] = field(default_factory=dict)
+    zone: DnsZone = field(default_factory=DnsZone)
+    iptables: str = "nft"
+    notes: tuple[str, ...] = ()  # what a user should know about this plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetnsChange:
+    """What differs in one netns. `old` None: to be made; `new` None: to be removed.
+    `plan.diff` fills the added and removed values; `tables` holds only tables that differ, as (old or None, new or None)."""
+
+    name: str
+    old: NetnsPlan | None
+    new: NetnsPlan | None
+    added: tuple[object, ...] = ()  # Link, Address, Route, PolicyRule, Neighbor, FdbEntry, Sysctl
+    removed: tuple[object, ...] = ()
+    tables: tuple[tuple[Table | None, Table | None], ...] = ()
+    pod_changed: bool = False  # its containers, files or environment differ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    netns: tuple[NetnsChange, ...] = ()
+    zone: DnsZone | None = None  # the new zone, if it differs
+
+    def __bool__(self) -> bool:
+        return bool(self.netns) or self.zone is not None
