@@ -14,7 +14,9 @@ def carve(network: IPNetwork, prefix: int, index: int) -> IPNetwork:
     size = 1 << (network.max_prefixlen - prefix)
     start = int(network.network_address) + index * size
     if prefix < network.prefixlen or start > int(network.broadcast_address):
-        raise IndexError(f"{network} holds {1 << max(0, prefix - network.prefixlen)} ranges of /{prefix}, not {index + 1}")
+        raise IndexError(
+            f"{network} holds {1 << max(0, prefix - network.prefixlen)} ranges of /{prefix}, not {index + 1}"
+        )
     return type(network)((start, prefix))
 
 

@@ -1,14 +1,14 @@
 """Every error kube-emu raises, and who must act on it.
 
-    EmuError
-    ├── ExpectationFailed   what was seen is not what was predicted     exit 1
-    ├── InputError          your file or argument is wrong              exit 2
-    ├── PlanError           well-formed, but cannot be built            exit 2
-    ├── HostError           this machine cannot do it                   exit 3
-    │   ├── NotPermitted      … for this user
-    │   ├── MissingTool       … without a program
-    │   └── MissingFeature    … without a kernel feature
-    └── KernelError         the kernel refused what the plan says       exit 4
+EmuError
+├── ExpectationFailed   what was seen is not what was predicted     exit 1
+├── InputError          your file or argument is wrong              exit 2
+├── PlanError           well-formed, but cannot be built            exit 2
+├── HostError           this machine cannot do it                   exit 3
+│   ├── NotPermitted      … for this user
+│   ├── MissingTool       … without a program
+│   └── MissingFeature    … without a kernel feature
+└── KernelError         the kernel refused what the plan says       exit 4
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 Labels = Mapping[str, str]
 IntOrString = int | str
 
 
-def json_name(name: str, **kwargs):
+def json_name(name: str, **kwargs: Any) -> Any:
     """A field whose Kubernetes name is not the plain camelCase of its own."""
     return field(metadata={"json": name}, **kwargs)
 
@@ -142,7 +142,14 @@ class Container:
     stdin: bool = False
     tty: bool = False
     IGNORED: ClassVar = frozenset(
-        {"imagePullPolicy", "resources", "terminationMessagePath", "terminationMessagePolicy", "securityContext", "stdinOnce"}
+        {
+            "imagePullPolicy",
+            "resources",
+            "terminationMessagePath",
+            "terminationMessagePolicy",
+            "securityContext",
+            "stdinOnce",
+        }
     )
     REFUSED: ClassVar = frozenset({"envFrom", "volumeMounts", "volumeDevices", "lifecycle", "restartPolicy"})
 
@@ -544,9 +551,7 @@ class EndpointSlice:
     ports: tuple[EndpointPort, ...] = ()
 
 
-KubeObject = (
-    Namespace | Node | Pod | Deployment | ReplicaSet | DaemonSet | Service | Endpoints | EndpointSlice
-)
+KubeObject = Namespace | Node | Pod | Deployment | ReplicaSet | DaemonSet | Service | Endpoints | EndpointSlice
 
 #: Every kind, in the order a cluster needs them.
 KINDS: tuple[type, ...] = (Namespace, Node, Service, Endpoints, EndpointSlice, DaemonSet, Deployment, ReplicaSet, Pod)
