@@ -1,4 +1,5 @@
-"""Image name → local program. The shipped registry is `images.yaml` beside this file; a topology's `images:` extends it."""
+"""Image name → local program. The shipped registry is `images.yaml` beside this file;
+a topology's `images:` extends it."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class FdbEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sysctl:
-    """`key` with dots, an interface name with its own dot written with a slash: `net.ipv4.conf.flannel/1.forwarding`."""
+    """`key` with dots; a dot of an interface's own name is a slash: `net.ipv4.conf.flannel/1.forwarding`."""
 
     key: str
     value: str
@@ -127,7 +127,8 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """A rule for a built-in chain. Planners give hooks, never positions: `plan.merge` orders them by `plan.hooks.ORDER`."""
+    """A rule for a built-in chain. Planners give hooks, never positions: `plan.merge` orders them by
+    `plan.hooks.ORDER`."""
 
     table: str
     chain: str
@@ -257,7 +258,8 @@ class Plan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetnsChange:
     """What differs in one netns. `old` None: to be made; `new` None: to be removed.
-    `plan.diff` fills the added and removed values; `tables` holds only tables that differ, as (old or None, new or None)."""
+    `plan.diff` fills the added and removed values; `tables` holds only tables that differ,
+    as (old or None, new or None)."""
 
     name: str
     old: NetnsPlan | None

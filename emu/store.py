@@ -1,0 +1,1 @@
+"""The one place all writes enter: versioned, watchable objects."""

@@ -1,0 +1,1 @@
+"""The façade: everything a front end can ask of a running testbed."""
