@@ -1,0 +1,116 @@
+"""System calls the standard library lacks (Python 3.11), by ctypes. Each raises OSError that names what was tried.
+
+All act on the calling thread or process as the system call does: `unshare` and `setns` move one thread only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno as errnos
+import os
+import signal as signals
+
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWCGROUP = 0x0200_0000
+CLONE_NEWUTS = 0x0400_0000
+CLONE_NEWIPC = 0x0800_0000
+CLONE_NEWUSER = 0x1000_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+
+MNT_FORCE = 1
+MNT_DETACH = 2
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+# The numbers are the same on every architecture: system calls from 424 on are numbered alike everywhere.
+_SYS_PIDFD_SEND_SIGNAL = 424
+_SYS_PIDFD_OPEN = 434
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_setns, _unshare, _mount, _umount2 = _libc.setns, _libc.unshare, _libc.mount, _libc.umount2
+
+
+def _error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def unshare(flags: int) -> None:
+    """The calling thread gets new namespaces. CLONE_NEWPID is for its children to come; CLONE_NEWUSER wants one thread."""
+    if _unshare(flags) < 0:
+        raise _error(f"unshare({flags:#x})")
+
+
+def setns(fd: int, kind: int = 0) -> None:
+    """The calling thread enters the namespace of `fd` (0: whatever kind it is)."""
+    if _setns(fd, kind) < 0:
+        raise _error(f"setns(fd {fd}, {kind:#x})")
+
+
+def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    arguments = (source.encode() or None, target.encode(), fstype.encode() or None)
+    if _mount(*arguments, ctypes.c_ulong(flags), data.encode() or None) < 0:
+        raise _error(f"mount({source or 'none'} on {target}, {fstype or hex(flags)})")
+
+
+def umount2(target: str, flags: int = 0) -> None:
+    if _umount2(target.encode(), flags) < 0:
+        raise _error(f"umount2({target})")
+
+
+def sethostname(name: str) -> None:
+    raw = name.encode()
+    if _libc.sethostname(raw, len(raw)) < 0:
+        raise _error(f"sethostname({name})")
+
+
+def prctl(option: int, *arguments: int) -> int:
+    padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
+    result: int = _libc.prctl(option, *padded)
+    if result < 0:
+        raise _error(f"prctl({option})")
+    return result
+
+
+def die_with_parent(signal: int = signals.SIGKILL) -> None:
+    """The kernel sends `signal` to this process when the thread that forked it ends. Cleared by a set-uid exec."""
+    prctl(PR_SET_PDEATHSIG, signal)
+
+
+def pidfd_open(pid: int) -> int:
+    fd: int = _libc.syscall(_SYS_PIDFD_OPEN, pid, 0)
+    if fd < 0:
+        raise _error(f"pidfd_open({pid})")
+    return fd
+
+
+def pidfd_send_signal(fd: int, signal: int) -> None:
+    if _libc.syscall(_SYS_PIDFD_SEND_SIGNAL, fd, signal, None, 0) < 0:
+        raise _error(f"pidfd_send_signal(fd {fd}, {signal})")
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """No wrapper in libc, and a number that differs by architecture."""
+    number = _SYS_PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise OSError(errnos.ENOSYS, f"pivot_root: number not known on {os.uname().machine}")
+    if _libc.syscall(number, new_root.encode(), put_old.encode()) < 0:
+        raise _error(f"pivot_root({new_root}, {put_old})")
