@@ -1,0 +1,197 @@
+"""A plan as a script that a human can read and run, and each change of the kernel as a line one can paste."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from emu.netfilter.model import Table
+from emu.plan import diff
+from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsPlan, Plan, PolicyRule, Role, Route, Sysctl
+
+MAIN_TABLE = 254
+
+
+def command(netns: str, change: object, *, remove: bool = False, exists: bool = False) -> str:
+    """One value, one line: `node1# ip route replace 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink`.
+    `exists`: the link is there already and only its settings are meant."""
+    return f"{netns}# {line(netns, change, remove=remove, exists=exists)}"
+
+
+def line(netns: str, change: object, *, remove: bool = False, exists: bool = False) -> str:
+    """The same without the prompt, to be run inside the netns."""
+    match change:
+        case NetnsPlan():
+            return f"ip netns {'del' if remove else 'add'} {change.name}"
+        case Link():
+            return f"ip link del {change.name}" if remove else " && ".join(_link(netns, change, exists))
+        case Address():
+            return f"ip address {'del' if remove else 'add'} {change.address} dev {change.dev}"
+        case Route():
+            return f"ip route {'del' if remove else 'replace'} {route(change)}"
+        case PolicyRule():
+            return f"ip rule {'del' if remove else 'add'} {policy_rule(change)}"
+        case Neighbor():
+            return f"ip neigh {'del' if remove else 'replace'} {_neighbor(change, remove)}"
+        case FdbEntry():
+            return f"bridge fdb {'del' if remove else 'replace'} {fdb(change)}"
+        case Sysctl():
+            return f"sysctl -w {change.key}={shlex.quote(change.value)}"
+        case Table():
+            return f"{restore_tool(change.family)} --table={change.name}"
+    raise TypeError(type(change))
+
+
+def makes_pair(netns: str, link: Link) -> bool:
+    """Both ends of a veth stand in a plan; True for the end whose command makes the pair."""
+    if link.peer is None or link.role in (Role.POD_ETH, Role.UPLINK):
+        return False
+    return link.peer[0] != netns or link.name < link.peer[1]
+
+
+def route(value: Route) -> str:
+    """As `ip route` prints it."""
+    kind = f"{value.type} " if value.type != "unicast" else ""
+    parts = [f"{kind}{_destination(value)}"]
+    parts += [f"via {value.via}"] if value.via else []
+    parts += [f"dev {value.dev}"] if value.dev else []
+    parts += [f"table {value.table}"] if value.table != MAIN_TABLE else []
+    parts += [f"proto {value.protocol}"] if value.protocol not in ("", "boot") else []
+    parts += [f"scope {value.scope}"] if value.scope != "global" else []
+    parts += [f"src {value.src}"] if value.src else []
+    parts += [f"metric {value.metric}"] if value.metric else []
+    parts += ["onlink"] if value.onlink else []
+    return " ".join(parts)
+
+
+def policy_rule(value: PolicyRule) -> str:
+    mark = f"fwmark {value.fwmark:#x}/{value.fwmask:#x}" if value.fwmask else ""
+    parts = (
+        f"priority {value.priority}",
+        f"from {value.src or 'all'}",
+        f"to {value.dst}" if value.dst else "",
+        mark,
+        f"iif {value.iif}" if value.iif else "",
+        f"lookup {'main' if value.table == MAIN_TABLE else value.table}",
+    )
+    return " ".join(part for part in parts if part)
+
+
+def neighbor(value: Neighbor) -> str:
+    """As `ip neigh` prints it."""
+    return f"{value.address} dev {value.dev} lladdr {value.mac} PERMANENT"
+
+
+def fdb(value: FdbEntry) -> str:
+    """As `bridge fdb` prints it."""
+    return f"{value.mac} dev {value.dev} dst {value.dst} self permanent"
+
+
+def restore_tool(family: int, variant: str = "nft") -> str:
+    return f"ip{'6' if family == 6 else ''}tables-{variant}-restore"
+
+
+def render(plan: Plan) -> str:
+    """A bash script that builds the plan's networks in namespaces of the machine it is run on."""
+    return "\n".join(_script(plan)) + "\n"
+
+
+def _script(plan: Plan) -> Iterator[str]:
+    yield "#!/bin/bash"
+    yield f"# {plan.name}: what `emu up` brings about, as commands. Run it as root, in a network namespace of its own."
+    yield from (f"# note: {note}" for note in plan.notes)
+    yield "set -euo pipefail"
+    changes = diff.diff(None, plan).netns
+    yield "\n# namespaces"
+    yield from (f"ip netns add {change.name}" for change in changes)
+    # Fabric, nodes, Pods: a veth pair is made by its end that comes first here.
+    for change in changes:
+        assert change.new is not None
+        yield f"\n# {change.new.kind} {change.new.owner}"
+        yield from (_inside(change.name, each) for value in change.added for each in _lines(change.name, value))
+        yield from (_heredoc(change.name, table, plan.iptables) for _, table in change.tables if table)
+        if change.new.pod:
+            yield from _processes(change.new)
+
+
+def _lines(netns: str, value: object) -> list[str]:
+    return _link(netns, value, False) if isinstance(value, Link) else [line(netns, value)]
+
+
+def _inside(netns: str, text: str) -> str:
+    for tool in ("ip ", "bridge "):
+        if text.startswith(tool):
+            return f"{tool}-n {netns} {text[len(tool) :]}"
+    return f"ip netns exec {netns} {text}"
+
+
+def _heredoc(netns: str, table: Table, variant: str) -> str:
+    from emu.netfilter import text
+
+    return f"ip netns exec {netns} {restore_tool(table.family, variant)} <<'EOF'\n{text.restore(table).rstrip()}\nEOF"
+
+
+def _processes(plan: NetnsPlan) -> Iterator[str]:
+    assert plan.pod is not None
+    for process in plan.pod.processes:
+        what = f"serve {process.program.serve}" if process.program.serve else shlex.join(process.program.argv)
+        yield f"# {'init ' if process.init else ''}container {process.container.name}: {what}"
+
+
+def _link(netns: str, link: Link, exists: bool) -> list[str]:
+    settings = [f"mtu {link.mtu}"] + ([f"address {link.mac}"] if link.mac else [])
+    port = [f"master {link.master}"] if link.master else []
+    state = ["up" if link.up else "down"]
+    if exists or (link.kind == "veth" and not makes_pair(netns, link)):
+        commands = [f"ip link set {link.name} {' '.join(settings + port + state)}"]
+    else:
+        made = f"ip link add {link.name} {' '.join(settings)} type {link.kind}{_options(link)}"
+        commands = [made, f"ip link set {link.name} {' '.join(port + state)}"]
+    if link.hairpin:
+        commands.append(f"bridge link set dev {link.name} hairpin on")
+    return commands
+
+
+def _options(link: Link) -> str:
+    if link.peer is not None:
+        netns, name = link.peer
+        return f" peer name {name} netns {netns}"
+    if (vxlan := link.vxlan) is not None:
+        learning = "" if vxlan.learning else " nolearning"
+        return f" id {vxlan.vni} local {vxlan.local} dev {vxlan.dev} dstport {vxlan.port}{learning}"
+    return ""
+
+
+def _neighbor(value: Neighbor, remove: bool) -> str:
+    return (
+        f"{value.address} dev {value.dev}"
+        if remove
+        else f"{value.address} lladdr {value.mac} dev {value.dev} nud permanent"
+    )
+
+
+def _destination(value: Route) -> str:
+    if value.dst.prefixlen == 0:
+        return "default"
+    return str(value.dst.network_address) if value.dst.prefixlen == value.dst.max_prefixlen else str(value.dst)
+
+
+def value_text(value: Any) -> str:
+    """One value, as the tool that lists it prints it."""
+    match value:
+        case Route():
+            return route(value)
+        case Neighbor():
+            return neighbor(value)
+        case FdbEntry():
+            return fdb(value)
+        case Address():
+            return f"{value.address} dev {value.dev}"
+        case Sysctl():
+            return f"{value.key} = {value.value}"
+        case PolicyRule():
+            return policy_rule(value)
+        case Link():
+            return _link("", value, True)[0].removeprefix("ip link set ")
+    return str(value)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+from emu.plan import drift
+from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsKind, NetnsPlan, PolicyRule, Role, Route, Sysctl
+
+ROUTE = Route(dst=ip_network("10.244.2.0/24"), via=ip_address("10.244.2.0"), dev="flannel.1", onlink=True)
+LINK = Link(name="flannel.1", kind="vxlan", role=Role.TUNNEL, owner="node1", mac="02:00:00:00:00:01")
+WANTED = NetnsPlan(
+    name="node1",
+    kind=NetnsKind.NODE,
+    owner="node1",
+    links=(LINK,),
+    addresses=(Address(dev="flannel.1", address=ip_interface("10.244.1.0/32")),),
+    routes=(ROUTE,),
+    neighbors=(Neighbor(dev="flannel.1", address=ip_address("10.244.2.0"), mac="02:00:00:00:00:02"),),
+    fdb=(FdbEntry(dev="flannel.1", mac="02:00:00:00:00:02", dst=ip_address("192.168.100.12")),),
+    sysctls=(Sysctl(key="net.ipv4.ip_forward", value="1"),),
+)
+
+
+def found(actual: NetnsPlan) -> list[str]:
+    return [str(each) for each in drift.drift(WANTED, actual)]
+
+
+def test_a_kernel_as_planned_has_no_drift() -> None:
+    assert found(WANTED) == []
+
+
+def test_what_the_kernel_adds_by_itself_is_no_drift() -> None:
+    actual = replace(
+        WANTED,
+        links=(LINK, Link(name="lo", kind="loopback", role=Role.UPLINK, owner="node1")),
+        addresses=(*WANTED.addresses, Address(dev="flannel.1", address=ip_interface("fe80::1/64"))),
+        routes=(
+            replace(ROUTE, protocol="boot"),
+            Route(dst=ip_network("10.244.1.0/24"), dev="cni0", scope="link", protocol="kernel"),
+            Route(dst=ip_network("10.244.1.1/32"), dev="cni0", table=255, protocol="kernel"),
+        ),
+        rules=(PolicyRule(priority=32766, table=254),),
+    )
+    assert found(actual) == []
+
+
+def test_a_missing_route_is_named_and_comes_with_its_repair() -> None:
+    (each,) = drift.drift(WANTED, replace(WANTED, routes=()))
+    assert str(each) == "node1: route 10.244.2.0/24: missing: 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink"
+    assert each.change.added == (ROUTE,)
+
+
+def test_a_changed_neighbor_a_changed_fdb_entry_and_a_changed_sysctl_are_named() -> None:
+    actual = replace(
+        WANTED,
+        neighbors=(replace(WANTED.neighbors[0], mac="02:00:00:00:00:99"),),
+        fdb=(replace(WANTED.fdb[0], dst=ip_address("192.168.100.99")),),
+        sysctls=(Sysctl(key="net.ipv4.ip_forward", value="0"),),
+    )
+    assert found(actual) == [
+        "node1: sysctl net.ipv4.ip_forward: wanted net.ipv4.ip_forward = 1, got net.ipv4.ip_forward = 0",
+        "node1: neighbor 10.244.2.0 dev flannel.1: wanted 10.244.2.0 dev flannel.1 lladdr 02:00:00:00:00:02 PERMANENT,"
+        " got 10.244.2.0 dev flannel.1 lladdr 02:00:00:00:00:99 PERMANENT",
+        "node1: FDB entry 02:00:00:00:00:02 dev flannel.1: wanted 02:00:00:00:00:02 dev flannel.1"
+        " dst 192.168.100.12 self permanent, got 02:00:00:00:00:02 dev flannel.1 dst 192.168.100.99 self permanent",
+    ]
+
+
+def test_a_route_nobody_planned_is_named_and_its_repair_removes_it() -> None:
+    extra = Route(dst=ip_network("10.9.0.0/16"), type="blackhole")
+    (each,) = drift.drift(WANTED, replace(WANTED, routes=(ROUTE, extra)))
+    assert str(each) == "node1: route 10.9.0.0/16: not in the plan: blackhole 10.9.0.0/16"
+    assert each.change.removed == (extra,)
+
+
+def test_a_link_that_is_gone_is_repaired_with_all_that_hung_on_it() -> None:
+    actual = replace(WANTED, links=(), addresses=(), routes=(), neighbors=(), fdb=())
+    repair = drift.drift(WANTED, actual)[0].change.added
+    assert repair == (LINK, *WANTED.addresses, ROUTE, *WANTED.neighbors, *WANTED.fdb)
