@@ -460,6 +460,9 @@ class ServiceSpec:
     session_affinity_config: SessionAffinityConfig | None = None
     internal_traffic_policy: str = "Cluster"
     publish_not_ready_addresses: bool = False
+    REFUSED_VALUES: ClassVar = {
+        "type": {name: f"Service type {name} is not built yet" for name in ("NodePort", "LoadBalancer", "ExternalName")}
+    }
     REFUSED: ClassVar = frozenset(
         {
             "externalIPs", "externalName", "externalTrafficPolicy", "healthCheckNodePort", "loadBalancerIP",

@@ -72,5 +72,5 @@ class Topology:
     proxy: Proxy = field(default_factory=Proxy)
     dns: Dns = field(default_factory=Dns)
     iptables: str = "nft"  # nft, legacy
-    images: Mapping[str, object] = field(default_factory=dict)  # see emu/workloads/images.yaml
+    images: Mapping[str, object] = field(default_factory=dict)  # image → emu.api.images.Image, see emu/api/images.yaml
     manifests: tuple[str, ...] = ("manifests",)  # files or folders, beside the topology file
