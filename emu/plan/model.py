@@ -214,6 +214,8 @@ class DnsZone:
     pods: tuple[tuple[str, str], ...] = ()  # (namespace, address), for pods_mode verified
     upstream: str = ""
     cluster_networks: tuple[str, ...] = ()  # CIDRs whose reverse names are the zone's own
+    ignore_empty: bool = False  # CoreDNS `ignore empty_service`
+    synced: bool = True  # False: a missing name is SERVFAIL, as before the API cache has synced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
