@@ -1,0 +1,32 @@
+# make demo   install what is missing, bring the cluster up, prove every path with packets, take it down
+# make test   the whole test suite (root, or sudo)
+# make lint   style, types, layers
+# make bench  speed, beside bare Mininet and the netlink floor
+.PHONY: demo test lint bench install install-tests clean
+
+TOPOLOGY ?= topologies/two-node-flannel-vxlan
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+demo: install
+	.venv/bin/emu verify $(TOPOLOGY) --output captures/runs/$(notdir $(TOPOLOGY))
+
+test: install-tests lint
+	$(ROOT) .venv/bin/pytest
+
+lint: install-tests
+	.venv/bin/ruff check emu tests bench
+	.venv/bin/ruff format --check emu tests bench
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: install-tests
+	$(ROOT) .venv/bin/python bench/bench.py
+
+install:
+	@scripts/install
+
+install-tests:
+	@scripts/install --with-tests
+
+clean:
+	rm -rf .venv build *.egg-info captures/runs

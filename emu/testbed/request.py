@@ -1,0 +1,100 @@
+"""One request of a trace: sent from inside a network namespace by the testbed itself, so that no program is started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from emu.trace.model import Flow
+
+TIMEOUT_S = 1.5  # a dropped packet is known by silence; TCP repeats its SYN after 1 s
+
+OpenSocket = Callable[[int, int, int], socket.socket]  # (family, type, protocol) in the source's netns
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How a request ended. `sport` is the source port used (ICMP: the echo identifier)."""
+
+    sport: int
+    text: str
+    ok: bool
+
+
+def send(flow: Flow, open_socket: OpenSocket, timeout_s: float = TIMEOUT_S) -> Reply:
+    """Send one request and wait for its answer. A refusal or silence is a Reply too, never an exception."""
+    return {"tcp": _tcp, "udp": _udp, "icmp": _icmp}[flow.proto](flow, open_socket, timeout_s)
+
+
+def _family(flow: Flow) -> int:
+    return socket.AF_INET if flow.dst.version == 4 else socket.AF_INET6
+
+
+def _bound(flow: Flow, sock: socket.socket) -> socket.socket:
+    sock.bind((str(flow.src) if flow.src else "", flow.sport))
+    return sock
+
+
+def _tcp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
+    with _bound(flow, open_socket(_family(flow), socket.SOCK_STREAM, 0)) as sock:
+        sport = sock.getsockname()[1]
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect((str(flow.dst), flow.dport))
+        except OSError as error:
+            return Reply(sport, _words(error), ok=False)
+        return Reply(sport, "connected", ok=True)
+
+
+def _udp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
+    with _bound(flow, open_socket(_family(flow), socket.SOCK_DGRAM, 0)) as sock:
+        sport = sock.getsockname()[1]
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect((str(flow.dst), flow.dport))
+            sock.send(_dns_question() if flow.dport == 53 else b"hostname")
+            answer = sock.recv(4096)
+        except OSError as error:
+            return Reply(sport, _words(error), ok=False)
+        return Reply(sport, f"{len(answer)} bytes" if flow.dport == 53 else answer.decode(errors="replace"), ok=True)
+
+
+def _dns_question() -> bytes:
+    """`A kubernetes.default.svc.cluster.local.`, recursion desired."""
+    name = b"".join(bytes([len(part)]) + part for part in b"kubernetes.default.svc.cluster.local".split(b"."))
+    return os.urandom(2) + b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + b"\x00\x00\x01\x00\x01"
+
+
+def _icmp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
+    """An echo request by a raw socket: a datagram ICMP socket wants `net.ipv4.ping_group_range`."""
+    v6 = flow.dst.version == 6
+    protocol, request, reply = (58, 128, 129) if v6 else (socket.IPPROTO_ICMP, 8, 0)
+    identifier = flow.sport or int.from_bytes(os.urandom(2), "big") or 1
+    body = struct.pack("!HH", identifier, 1) + b"kube-emu trace.." + os.urandom(8)
+    checksum = 0 if v6 else _checksum(struct.pack("!BBH", request, 0, 0) + body)
+    with open_socket(_family(flow), socket.SOCK_RAW, protocol) as sock:
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect((str(flow.dst), 0))
+            sock.send(struct.pack("!BBH", request, 0, checksum) + body)
+            while True:
+                packet = sock.recv(2048)
+                message = packet if v6 else packet[(packet[0] & 15) * 4 :]
+                if message[0] == reply and message[4:6] == body[:2]:
+                    return Reply(identifier, "echo reply", ok=True)
+        except OSError as error:
+            return Reply(identifier, _words(error), ok=False)
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def _words(error: OSError) -> str:
+    return "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error))
