@@ -1,0 +1,64 @@
+"""Namespaces for whoever asks: at once for root, in a user namespace for an ordinary user (who is root in there)."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from emu.errors import EmuError, HostError, MissingFeature, NotPermitted
+from emu.kernel import syscalls
+
+_CAP_SYS_ADMIN = 21
+REMEDY = (
+    "run as root, or allow user namespaces: "
+    "sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 "
+    "user.max_user_namespaces=10000 (those that exist here)"
+)
+
+
+def needed() -> bool:
+    """Root of a container may lack what root of the machine can do."""
+    return os.geteuid() != 0 or not _may_administer()
+
+
+def _may_administer() -> bool:
+    with open("/proc/self/status", encoding="ascii") as status:
+        effective = next(line.split()[1] for line in status if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
+
+
+def enter(kinds: int) -> None:
+    """The calling process gets new namespaces of `kinds`, the PID namespace for its children."""
+    if not needed():
+        _unshare(kinds)
+        return
+    uid, gid = os.geteuid(), os.getegid()
+    _unshare(syscalls.CLONE_NEWUSER | kinds)
+    # Without this an unprivileged process may not map groups: it could drop one that denies it something.
+    _write("setgroups", "deny")
+    _write("uid_map", f"0 {uid} 1")
+    _write("gid_map", f"0 {gid} 1")
+
+
+def _write(name: str, text: str) -> None:
+    try:
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as error:
+        raise NotPermitted(f"cannot write {name} of a user namespace: {error.strerror}", hint=REMEDY) from error
+
+
+def _unshare(kinds: int) -> None:
+    try:
+        syscalls.unshare(kinds)
+    except OSError as error:
+        raise _refusal(error, bool(kinds & syscalls.CLONE_NEWUSER)) from error
+
+
+def _refusal(error: OSError, user: bool) -> EmuError:
+    what = "user namespaces for ordinary users" if user else "new namespaces"
+    if error.errno in (errno.EINVAL, errno.ENOSYS):
+        return MissingFeature(what)
+    if error.errno == errno.ENOSPC:
+        return HostError(f"the limit of {what} is reached", hint="sysctl user: raise user.max_*_namespaces")
+    return NotPermitted(f"{what} are not permitted here: {error.strerror}", hint=REMEDY)
