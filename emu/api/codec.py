@@ -26,7 +26,7 @@ def decode(cls: type[T], node: Any, place: Place | None = None, ignored: set[str
     """`node` is a value of `emu.api.tree` or of `json`. Names of ignored fields (`Container.resources`) are added
     to `ignored`."""
     try:
-        return typing.cast(T, _decoder(cls)(node, ignored if ignored is not None else set()))
+        return typing.cast(T, _decoder(typing.cast(Any, cls))(node, ignored if ignored is not None else set()))
     except Wrong as wrong:
         raise wrong.located(place, node, subject(node)) from None
 
@@ -44,6 +44,12 @@ def subject(node: Any) -> str:
     name = metadata.get("name") or ""
     namespace = "" if kind in CLUSTER_SCOPED else metadata.get("namespace") or "default"
     return f"{kind} {namespace}/{name}" if namespace and name else f"{kind} {name}".strip()
+
+
+def title(obj: Any) -> str:
+    """`Service default/web`, of an object."""
+    meta = obj.metadata
+    return subject({"kind": obj.KIND, "metadata": {"name": meta.name, "namespace": meta.namespace}})
 
 
 @cache
@@ -280,7 +286,7 @@ def encode(obj: Any) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if kind := getattr(obj, "KIND", ""):
         result["apiVersion"], result["kind"] = obj.API_VERSION, kind
-    for attribute, name, unset in _encoding(type(obj)):
+    for attribute, name, unset in _encoding(typing.cast(Any, type(obj))):
         value = getattr(obj, attribute)
         if value is None or value in unset:
             continue
@@ -294,7 +300,7 @@ def encode(obj: Any) -> dict[str, Any]:
 def _encoding(cls: type) -> tuple[tuple[str, str, tuple[Any, ...]], ...]:
     """Attribute, Kubernetes name and the values that mean "not set" there. An optional field's emptiness says
     something (`running: {}`), and a 0 does where the default is another number (`replicas: 0`)."""
-    always = getattr(cls, "ALWAYS", frozenset())
+    always: frozenset[str] = getattr(cls, "ALWAYS", frozenset())
     names = json_names(cls)
     return tuple(
         (each.name, names[each.name], () if names[each.name] in always else _unset(each)) for each in fields(cls)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from emu.api import codec
 from emu.api.objects import KINDS
 from emu.api.wrong import Wrong, did_you_mean, shown
 from emu.errors import Place
 
-BUILT = {cls.KIND: cls for cls in KINDS}
+BUILT: dict[str, Any] = {cls.KIND: cls for cls in cast(tuple[Any, ...], KINDS)}
 
 #: Who may do what, and how many may fail at once: no packet goes another way for it.
 IGNORED = frozenset(

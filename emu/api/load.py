@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emu.api import codec, kinds, topologyfile, tree, validate
-from emu.api.objects import CLUSTER_SCOPED, Key, KubeObject, key_of
+from emu.api.objects import CLUSTER_SCOPED, Key, KubeObject, Node, key_of
 from emu.api.topology import Topology
 from emu.errors import InputError, Place
 
@@ -119,11 +119,32 @@ def _items(documents: Iterable[Any], file: str) -> Iterator[Any]:
             yield node
 
 
+#: What a server writes, and `kubectl get -o yaml` shows. In a file it says how things were, not how they should be.
+STATUS_OF_METADATA = (
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
+
+
+def _forget_status(node: dict[str, Any]) -> None:
+    node.pop("status", None)
+    if isinstance(metadata := node.get("metadata"), dict):
+        for name in STATUS_OF_METADATA:
+            metadata.pop(name, None)
+
+
 def _object(node: Any, place: Place, ignored: set[str]) -> KubeObject | None:
     """None for a kind that means nothing here."""
     cls = kinds.class_of(node, place, ignored)
     if cls is None:
         return None
+    if cls is Node:
+        raise InputError("Nodes are made from the topology's nodes", place=place, subject=codec.subject(node))
+    _forget_status(node)
     obj: KubeObject = codec.decode(cls, node, place, ignored)
     if cls.KIND not in CLUSTER_SCOPED and not obj.metadata.namespace:
         obj = replace(obj, metadata=replace(obj.metadata, namespace="default"))

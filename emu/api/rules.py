@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from emu.api.wrong import Wrong, did_you_mean, shown
+from emu.api.wrong import Wrong, did_you_mean, dotted, shown
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -112,10 +112,11 @@ def address(text: str, *path: str | int) -> IPv4Address | IPv6Address:
         raise Wrong(f"is {shown(text)}, must be an IP address", *path) from None
 
 
-def unique(names: Iterable[object], *path: str | int, what: str, field: tuple[str, ...] = ()) -> None:
-    """Of a list at `path`: each name but "" once. `field` leads on from the item."""
+def unique(values: Iterable[object], *path: str | int, field: tuple[str, ...] = ()) -> None:
+    """Of the items of a list at `path`: no value twice, "" apart. `field` leads from the item to the value."""
     seen: dict[object, int] = {}
-    for index, name in enumerate(names):
-        if name and name in seen:
-            raise Wrong(f"is {shown(name)}, as is that of item {seen[name]}: {what}", *path, index, *field)
-        seen.setdefault(name, index)
+    for index, value in enumerate(values):
+        if value in seen:
+            raise Wrong(f"is {shown(value)}, which {dotted((*path, seen[value]))} has too", *path, index, *field)
+        if value:
+            seen[value] = index

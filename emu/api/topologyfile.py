@@ -1,14 +1,13 @@
-"""The topology file: short forms written out, defaults of the family filled in, ranges checked."""
+"""The topology file: short forms written out, the family's default ranges filled in, every rule of it checked."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from emu.api import codec, tree
+from emu.api import codec, images, topologyrules, tree
 from emu.api.topology import Topology
+from emu.api.wrong import Wrong
 from emu.errors import InputError, Place
-
-FAMILIES = {"ipv4": (4,), "ipv6": (6,), "ipv4-ipv6": (4, 6), "ipv6-ipv4": (6, 4)}
 
 #: kubeadm's and Flannel's for IPv4, kind's for IPv6.
 DEFAULT_RANGES = {
@@ -22,19 +21,28 @@ def parse(text: str, file: str) -> Topology:
     documents = list(tree.documents(text, file))
     if len(documents) != 1:
         raise InputError(f"has {len(documents)} YAML documents, must have one", place=Place(file))
-    node = _written_out(documents[0])
-    return codec.decode(Topology, node, Place(file, getattr(node, "line", 0)))
+    node = documents[0]
+    place = Place(file, getattr(node, "line", 0))
+    try:
+        node = _written_out(node)
+    except Wrong as wrong:
+        raise wrong.located(place, node) from None
+    topology = codec.decode(Topology, node, place)
+    try:
+        topologyrules.check(topology)
+    except Wrong as wrong:
+        raise wrong.located(place, node) from None
+    images.load_registry(node.get("images") or {}, place)
+    return topology
 
 
 def _written_out(node: Any) -> Any:
     """Short forms: `nodes: 2`, `cni: NAME`, one range or several in one string."""
     if not isinstance(node, dict):
-        return node
-    nodes = node.get("nodes")
-    if isinstance(nodes, int) and not isinstance(nodes, bool):
-        node["nodes"] = [{"name": f"node{index}"} for index in range(1, nodes + 1)]
-    elif isinstance(nodes, list):
-        nodes[:] = [{"name": each} if isinstance(each, str) else each for each in nodes]
+        raise Wrong("a topology is a mapping of name, nodes, cni …")
+    if "kind" in node and "apiVersion" in node:
+        raise Wrong("this is a Kubernetes manifest, not a topology", "kind", sentence=True)
+    _nodes(node)
     for name in ("cni", "proxy"):
         if isinstance(node.get(name), str):
             node[name] = {"mode": node[name]}
@@ -44,13 +52,29 @@ def _written_out(node: Any) -> Any:
     return node
 
 
+def _nodes(node: dict[str, Any]) -> None:
+    nodes = node.get("nodes")
+    if isinstance(nodes, int) and not isinstance(nodes, bool):
+        if not 1 <= nodes <= topologyrules.MOST_NODES:
+            raise Wrong(f"is {nodes}, must be 1-{topologyrules.MOST_NODES}", "nodes")
+        node["nodes"] = [{"name": f"node{index}"} for index in range(1, nodes + 1)]
+    elif isinstance(nodes, list):
+        nodes[:] = [{"name": each} if isinstance(each, str) else each for each in nodes]
+    elif nodes is not None:
+        raise Wrong("must be a number or a list", "nodes")
+
+
 def _ranges(node: dict[str, Any]) -> None:
-    ranges = node.setdefault("ranges", {})
+    """What is not given is the default of the family."""
+    ranges = node.get("ranges")
+    if ranges is None:
+        ranges = node["ranges"] = {}
     if not isinstance(ranges, dict):
         return
-    families = FAMILIES.get(node.get("family") or "ipv4", (4,))
+    family = node.get("family") or "ipv4"
+    versions = topologyrules.FAMILIES.get(family, (4,)) if isinstance(family, str) else (4,)
     for name, defaults in DEFAULT_RANGES.items():
         if ranges.get(name) is None:
-            ranges[name] = [defaults[version] for version in families]
+            ranges[name] = [defaults[version] for version in versions]
         elif isinstance(ranges[name], str):
             ranges[name] = [each.strip() for each in ranges[name].split(",")]

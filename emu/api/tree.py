@@ -102,7 +102,7 @@ class _Builder:
 
     def mapping(self, node: yaml.MappingNode) -> Map:
         self.built[id(node)] = _OPEN
-        result, lines = Map(), {}
+        result, lines = Map(), dict[str, int]()
         merged: list[Map] = []
         for key_node, value_node in node.value:
             if key_node.tag == _TAG + "merge":

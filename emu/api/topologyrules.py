@@ -1,0 +1,177 @@
+"""What a topology must obey: ranges that hold together, nodes that fit into them, a fabric without a ring."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+from emu import names
+from emu.addressing import overlaps
+from emu.api import rules
+from emu.api.topology import Fabric, NodeEntry, Ranges, Topology
+from emu.api.wrong import Wrong
+
+IPNetwork = IPv4Network | IPv6Network
+
+FAMILIES = {"ipv4": (4,), "ipv6": (6,), "ipv4-ipv6": (4, 6), "ipv6-ipv4": (6, 4)}
+MOST_NODES = 1000
+IPV6_POD_PREFIX = 64  # kubeadm's node-cidr-mask-size-ipv6
+
+_IFNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+
+
+def check(topology: Topology) -> None:
+    """Raises Wrong for the first rule broken."""
+    rules.label(topology.name, "name")
+    rules.one_of(topology.family, FAMILIES, "family")
+    rules.one_of(topology.iptables, ("nft", "legacy"), "iptables")
+    _fabric(topology.fabric)
+    networks = _ranges(topology.ranges, topology.family)
+    _nodes(topology, networks["nodes"])
+    _capacity(topology, networks)
+    _dns(topology)
+    for field, each in (("cni", topology.cni), ("proxy", topology.proxy)):
+        if not each.mode:
+            raise Wrong("is missing", field, "mode")
+
+
+def _dns(topology: Topology) -> None:
+    dns = topology.dns
+    rules.subdomain(dns.domain, "dns", "domain")
+    rules.at_least(dns.replicas, 0, "dns", "replicas")
+    rules.between(dns.ttl, 0, 3600, "dns", "ttl")  # CoreDNS's own limit
+    rules.one_of(dns.pods, ("disabled", "insecure", "verified"), "dns", "pods")
+    if dns.upstream:
+        rules.address(dns.upstream, "dns", "upstream")
+
+
+# Ranges
+
+
+def _ranges(ranges: Ranges, family: str) -> dict[str, tuple[IPNetwork, ...]]:
+    given = {"nodes": ranges.nodes, "pods": ranges.pods, "services": ranges.services}
+    networks = {
+        name: tuple(_network(text, "ranges", name, index) for index, text in enumerate(texts))
+        for name, texts in given.items()
+    }
+    for name, each in networks.items():
+        _versions(each, family, "ranges", name)
+    flat = [(f"ranges.{name}", network) for name, each in networks.items() for network in each]
+    for a, net_a, b, net_b in overlaps(flat):
+        raise Wrong(f"{a} {net_a} overlaps {b} {net_b}", "ranges", b.removeprefix("ranges."), sentence=True)
+    return networks
+
+
+def _network(text: str, *path: str | int) -> IPNetwork:
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        loose = ip_network(text, strict=False)
+    except ValueError:
+        raise Wrong(f"is {text}, must be a range like 10.244.0.0/16", *path) from None
+    raise Wrong(f"is {text}, which is an address inside {loose}", *path, hint=f"write {loose}")
+
+
+def _versions(networks: tuple[IPNetwork, ...], family: str, *path: str | int) -> None:
+    wanted, found = FAMILIES[family], tuple(network.version for network in networks)
+    if found != wanted:
+        said = " then ".join(f"IPv{version}" for version in found) or "empty"
+        what = f"is {said}, must be {' then '.join(f'IPv{version}' for version in wanted)} as family {family} says"
+        near = next((name for name, versions in FAMILIES.items() if versions == found), "")
+        raise Wrong(what, *path, hint=f"family: {near}" if near else "")
+
+
+def _capacity(topology: Topology, networks: dict[str, tuple[IPNetwork, ...]]) -> None:
+    """Every node gets a Pod range."""
+    count = len(topology.nodes)
+    prefix = topology.ranges.node_pod_prefix
+    for index, network in enumerate(networks["pods"]):
+        length = prefix if network.version == 4 else IPV6_POD_PREFIX
+        longest = network.max_prefixlen - 2
+        if network.version == 4 and not network.prefixlen <= length <= longest:
+            raise Wrong(f"is {length}, must be {network.prefixlen}-{longest}", "ranges", "node_pod_prefix")
+        room = 1 << max(0, length - network.prefixlen)
+        if count > room:
+            what = f"is {network}, which holds {room} ranges of /{length}, but there are {count} nodes"
+            raise Wrong(what, "ranges", "pods", index)
+    for index, network in enumerate(networks["services"]):
+        if network.num_addresses < 16:
+            raise Wrong(f"is {network}, must hold 16 addresses at least", "ranges", "services", index)
+
+
+# Nodes and fabric
+
+
+def _nodes(topology: Topology, networks: tuple[IPNetwork, ...]) -> None:
+    if not topology.nodes:
+        raise Wrong("is empty, must have one node at least", "nodes")
+    if len(topology.nodes) > MOST_NODES:
+        raise Wrong(f"has {len(topology.nodes)} nodes, must have {MOST_NODES} at most", "nodes")
+    rules.unique((node.name for node in topology.nodes), "nodes", field=("name",))
+    for index, node in enumerate(topology.nodes):
+        _node(node, topology.fabric, networks, index)
+    _addresses(topology.nodes)
+
+
+def _node(node: NodeEntry, fabric: Fabric, networks: tuple[IPNetwork, ...], index: int) -> None:
+    """A node's name is its netns's: a Pod's netns has a dot in it, the switches' has a name of its own."""
+    path = ("nodes", index)
+    rules.label(node.name, *path, "name")
+    if node.name == names.FABRIC_NETNS:
+        raise Wrong(f"is {node.name}, which is the namespace of the switches", *path, "name")
+    rules.labels(node.labels, *path, "labels")
+    if node.switch and node.switch not in fabric.switches:
+        raise Wrong(f"is {node.switch}, must be one of {', '.join(fabric.switches)}", *path, "switch")
+    for address in _asked(node, index):
+        network = next((network for network in networks if address in network), None)
+        if network is None or address in (network[0], network[-1]):
+            wanted = " or ".join(map(str, networks))
+            raise Wrong(f"is {address}, must be a host of ranges.nodes {wanted}", *path, "address")
+
+
+def _asked(node: NodeEntry, index: int) -> list[IPv4Address | IPv6Address]:
+    """The addresses a node asks for: one, or one of each family with a comma between."""
+    return [rules.address(text.strip(), "nodes", index, "address") for text in node.address.split(",") if text]
+
+
+def _addresses(nodes: tuple[NodeEntry, ...]) -> None:
+    """No address asked for twice. One that meets a carved one is found when they are carved."""
+    seen: dict[object, str] = {}
+    for index, node in enumerate(nodes):
+        for address in _asked(node, index):
+            if address in seen:
+                raise Wrong(f"is {address}, which is that of {seen[address]}", "nodes", index, "address")
+            seen[address] = node.name
+
+
+def _fabric(fabric: Fabric) -> None:
+    path = ("fabric",)
+    rules.between(fabric.mtu, 1280, 65535, *path, "mtu")
+    if not fabric.switches:
+        raise Wrong("is empty, must have one switch at least", *path, "switches")
+    rules.unique(fabric.switches, *path, "switches")
+    for index, name in enumerate(fabric.switches):
+        if not _IFNAME.fullmatch(name):
+            raise Wrong(f"is {name}, must be 1-15 letters, digits, -, _ and .", *path, "switches", index)
+    _tree(fabric)
+
+
+def _tree(fabric: Fabric) -> None:
+    """The switches run no spanning tree: a ring would carry a broadcast round for ever."""
+    group = {name: name for name in fabric.switches}
+
+    def root(name: str) -> str:
+        while group[name] != name:
+            name = group[name]
+        return name
+
+    for index, link in enumerate(fabric.links):
+        for end, name in enumerate(link):
+            if name not in group:
+                raise Wrong(f"is {name}, must be one of {', '.join(group)}", "fabric", "links", index, end)
+        a, b = map(root, link)
+        if a == b:
+            raise Wrong("closes a ring, and the switches run no spanning tree", "fabric", "links", index)
+        group[a] = b
