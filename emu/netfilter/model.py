@@ -7,25 +7,29 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One condition, as iptables spells it: `Match("", "-s", "10.0.0.0/8", negated=True)`,
-    `Match("conntrack", "--ctstate", "NEW")`, `Match("statistic", "--mode", "random --probability 0.5")`.
-    `module` is the `-m` name, "" for the basic `-s -d -p -i -o`; `value` is the text after the option."""
+    """One option of one match, as iptables spells it: `Match("", "-s", "10.0.0.0/8", negated=True)`,
+    `Match("conntrack", "--ctstate", "NEW")`, `Match("statistic", "--probability", "0.5")`.
+
+    `module` is the `-m` name, "" for the basic `-s -d -i -o -p`; `value` is the text after the option. Without an
+    option it is a bare `-m module`: it opens that module anew, and later options of the module belong to it."""
 
     module: str
-    option: str
+    option: str = ""
     value: str = ""
     negated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of a chain; `target` "" counts only. `target_options` is text: `--to-destination 10.0.0.1:80`."""
+    """One rule of a chain; `target` "" counts only. `target_options` is text: `--to-destination 10.0.0.1:80`.
+    The comment is a match too, and `iptables-save` keeps its place: it stands after `comment_at` of the matches."""
 
     matches: tuple[Match, ...] = ()
     target: str = ""
     target_options: str = ""
     comment: str = ""
     goto: bool = False
+    comment_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +51,12 @@ class Table:
 
     def chain(self, name: str) -> Chain | None:
         return next((chain for chain in self.chains if chain.name == name), None)
+
+
+#: The kernel's own chains of each table, in the order `iptables-save` lists them. Source: iptables(8), TABLES.
+BUILTIN: dict[str, tuple[str, ...]] = {
+    "raw": ("PREROUTING", "OUTPUT"),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+}

@@ -1,0 +1,69 @@
+"""Rules → text: what goes into `iptables-restore`, and what `iptables-save` would print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from emu.memo import Memo
+from emu.netfilter import normal
+from emu.netfilter.line import line
+from emu.netfilter.model import BUILTIN, Chain, Rule, Table
+
+
+def restore(table: Table, counters: bool = False) -> str:
+    """The whole table for `iptables-restore`, rules as their planners spell them. Flushes what was there."""
+    return _block(table.name, [_declare(chain) for chain in table.chains], _written(table.chains, counters))
+
+
+def delta(old: Table | None, new: Table | None) -> str:
+    """Text for `iptables-restore --noflush` that turns `old` into `new`; "" when nothing differs.
+
+    A chain that differs is written whole: declaring one's own chain empties it, a built-in one needs `-F`. All of
+    one table is one transaction, so no packet sees a chain half filled. Stale chains are emptied, then deleted."""
+    before = {chain.name: chain for chain in old.chains} if old else {}
+    after = {chain.name: chain for chain in new.chains} if new else {}
+    builtin = BUILTIN[(new or old or Table(4, "filter")).name]
+    stale = [name for name in before if name not in after and name not in builtin]
+    emptied = [Chain(name, (), "ACCEPT") for name in before if name in builtin and name not in after]
+    changed = [c for c in (*after.values(), *emptied) if not normal.alike(before.get(c.name), c)]
+    if not stale and not changed:
+        return ""
+    head = [_declare(chain) for chain in changed] + [f":{name} - [0:0]" for name in stale]
+    head += [f"-F {chain.name}" for chain in changed if chain.name in builtin]
+    deletions = "".join(f"-X {name}\n" for name in stale)
+    return _block((new or old or Table(4, "filter")).name, head, _written(changed) + deletions)
+
+
+def save(table: Table) -> str:
+    """The table as `iptables-save` prints it: built-in chains first, one's own by name."""
+    own = sorted((chain for chain in table.chains if chain.policy == "-"), key=lambda chain: chain.name)
+    given = {chain.name: chain for chain in table.chains}
+    builtin = [given.get(name, Chain(name, (), "ACCEPT")) for name in BUILTIN[table.name]]
+    lines = (rule("", chain.name, r, table.family) + "\n" for chain in (*builtin, *own) for r in chain.rules)
+    return _block(table.name, [_declare(chain) for chain in (*builtin, *own)], "".join(lines))
+
+
+def rule(table_name: str, chain: str, rule: Rule, family: int = 4) -> str:
+    """One rule in `iptables-save`'s spelling; with `-t TABLE` in front when a table is named."""
+    table = f"-t {table_name} " if table_name else ""
+    return table + normal.echo(chain, rule, family)
+
+
+def _block(name: str, head: list[str], body: str) -> str:
+    return "\n".join((f"*{name}", *head, body + "COMMIT", ""))
+
+
+def _declare(chain: Chain) -> str:
+    return f":{chain.name} {chain.policy} [0:0]"
+
+
+def _written(chains: Sequence[Chain], counters: bool = False) -> str:
+    text = "".join([_chain_text(id(chain), chain) for chain in chains])
+    return re.sub(r"^-A", "[0:0] -A", text, flags=re.MULTILINE) if counters else text
+
+
+#: Nodes share most of their chains, and a chain is rendered once, not once a Node.
+_chain_text: Memo[str] = Memo(
+    lambda chain: "".join([f"{line(chain.name, rule)}\n" for rule in chain.rules]), size=1 << 16
+)

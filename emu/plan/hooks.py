@@ -1,0 +1,18 @@
+"""Who stands before whom in the kernel's own chains. Planners give hooks, never positions."""
+
+from __future__ import annotations
+
+#: (owner, why it stands there), first to last. Within one owner hooks keep the order the planner gives.
+ORDER: tuple[tuple[str, str], ...] = (
+    (
+        "kube-proxy",
+        "kube-proxy PREPENDS its jumps whenever it finds them missing, so they end up above what CNIs append",
+    ),
+    ("kubelet", "kubelet shares kube-proxy's KUBE-FIREWALL jumps and adds only chains that nothing jumps to"),
+    (
+        "flannel",
+        "flanneld APPENDS: its masquerade must see what KUBE-POSTROUTING left, its ACCEPT what KUBE-FORWARD left",
+    ),
+)
+
+POSITION: dict[str, int] = {owner: position for position, (owner, _) in enumerate(ORDER)}

@@ -1,0 +1,88 @@
+"""Fragments of many planners → one NetnsPlan per netns, one complete Table per table.
+
+What went in unchanged comes out as the same object, so that a diff of two plans skips it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from itertools import chain as flattened
+from typing import Any
+
+from emu.errors import PlanError
+from emu.memo import Memo
+from emu.netfilter.model import BUILTIN, Chain, Rule, Table
+from emu.plan.hooks import POSITION
+from emu.plan.model import NetnsPlan, RulesetPart
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """One planner's rules for one netns."""
+
+    netns: str
+    part: RulesetPart
+
+
+#: What a planner gives: a piece of a netns (its tuples are joined in the order the planners ran), or rules for it.
+Fragment = NetnsPlan | Rules
+
+JOINED = ("links", "addresses", "routes", "rules", "neighbors", "fdb", "sysctls")
+
+
+def merge(fragments: Iterable[Fragment]) -> dict[str, NetnsPlan]:
+    """All fragments, by netns, in the order the netns were first named."""
+    pieces: dict[str, list[NetnsPlan]] = {}
+    parts: dict[str, list[RulesetPart]] = {}
+    for fragment in fragments:
+        if isinstance(fragment, Rules):
+            parts.setdefault(fragment.netns, []).append(fragment.part)
+        else:
+            pieces.setdefault(fragment.name, []).append(fragment)
+    return {name: _netns(name, tuple(of_one), tables(tuple(parts.get(name, ())))) for name, of_one in pieces.items()}
+
+
+def _join(pieces: tuple[NetnsPlan, ...], merged: tuple[Table, ...]) -> NetnsPlan:
+    if len(pieces) == 1 and not merged:
+        return pieces[0]
+    joined: dict[str, Any] = {name: tuple(flattened.from_iterable(getattr(p, name) for p in pieces)) for name in JOINED}
+    pod = next((piece.pod for piece in pieces if piece.pod is not None), None)
+    return replace(pieces[0], tables=merged, pod=pod, **joined)
+
+
+_netns: Memo[NetnsPlan] = Memo(_join, size=1 << 14)
+
+
+def tables(parts: tuple[RulesetPart, ...]) -> tuple[Table, ...]:
+    """The complete tables of one netns. Netns with the same parts in a table share the merged table."""
+    for part in parts:
+        if part.owner not in POSITION:
+            raise PlanError(f"{part.owner} has no place in plan.hooks.ORDER")
+    ordered = sorted(parts, key=lambda part: POSITION[part.owner])
+    return tuple(
+        _merged((family, name, *map(id, concerned)), family, name, concerned)
+        for family in sorted({part.family for part in ordered})
+        for name in BUILTIN
+        if (concerned := tuple(part for part in ordered if part.family == family and _concerns(part, name)))
+    )
+
+
+def _concerns(part: RulesetPart, name: str) -> bool:
+    return any(table.name == name for table in part.tables) or any(hook.table == name for hook in part.hooks)
+
+
+def _merge_table(family: int, name: str, parts: tuple[RulesetPart, ...]) -> Table:
+    hooked: dict[str, list[Rule]] = {builtin: [] for builtin in BUILTIN[name]}
+    own: list[Chain] = []
+    for part in parts:
+        for hook in part.hooks:
+            if hook.table == name:
+                hooked[hook.chain].append(hook.rule)
+        own.extend(chain for table in part.tables if table.name == name for chain in table.chains)
+    builtin = (Chain(chain, tuple(rules), "ACCEPT") for chain, rules in hooked.items())
+    return Table(family, name, (*builtin, *own))
+
+
+_merged: Memo[Table] = Memo(_merge_table, size=4096)
+
+assert {"name", "kind", "owner", "tables", "pod", *JOINED} == {field.name for field in fields(NetnsPlan)}
