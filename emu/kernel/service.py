@@ -32,11 +32,16 @@ def start_service(name: str, main: Callable[[socket.socket], None], *, kind: int
     with children.lock:
         pid = os.fork()
         if pid:
-            children.note(pid, name, lambda code: log.error("service %s has ended, status %d", name, code))
+            children.note(pid, name, lambda code: _ended(name, code))
     if not pid:
         _serve(name, main, theirs)
     theirs.close()
     return ours
+
+
+def _ended(name: str, code: int) -> None:
+    if code:
+        log.error("service %s has ended, status %d", name, code)
 
 
 def _serve(name: str, main: Callable[[socket.socket], None], control: socket.socket) -> NoReturn:

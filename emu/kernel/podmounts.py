@@ -1,0 +1,128 @@
+"""What a Pod sees of the machine: its programs, read-only, with scratch directories and a few /etc files of its own.
+
+`prepare` does once, in the zygote, what is the same for every Pod; `furnish` the rest, in each Pod's mount namespace.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from emu.kernel import syscalls
+from emu.kernel.syscalls import MNT_DETACH, MS_BIND, MS_MOVE, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC
+
+ETC_FILES = ("resolv.conf", "hosts", "hostname", "nsswitch.conf")
+# Where programs write. The last is mounted on first, as the one tmpfs that backs them all.
+SCRATCH = (
+    *("/root", "/run", "/dev/shm", "/var/tmp", "/var/log", "/var/cache", "/var/lib/nginx", "/var/lib/haproxy"),
+    "/tmp",
+)
+_OPEN_TO_ALL = ("/tmp", "/var/tmp", "/dev/shm")
+
+_SYS_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A scratch directory, with those the machine has in it (empty: programs expect /var/log/nginx to be there)."""
+
+    path: str
+    mode: int
+    inside: tuple[tuple[str, int, int, int], ...] = ()  # name, mode, uid, gid
+
+    @property
+    def source(self) -> str:
+        return "/tmp/" + self.path.replace("/", "_")
+
+
+def prepare() -> tuple[Directory, ...]:
+    """In a mount namespace of the caller's own, from which those of the Pods are copied."""
+    if any(not _is_plain(f"/etc/{name}") for name in ETC_FILES):
+        _replace_etc()
+    with suppress(OSError):  # an ordinary user may not take away what the machine has mounted
+        syscalls.umount2("/sys/fs/cgroup", MNT_DETACH)
+    _read_only("/")
+    return tuple(_directory(path) for path in SCRATCH if os.path.isdir(path) and not _holds_python(path))
+
+
+def furnish(directories: tuple[Directory, ...], files: Mapping[str, str]) -> None:
+    syscalls.mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    for number, (path, text) in enumerate(files.items()):
+        source = f"/tmp/file{number}"
+        with open(source, "w", encoding="utf-8") as file:
+            file.write(text)
+        syscalls.mount(source, path, flags=MS_BIND)
+    for directory in directories:
+        _make(directory)
+        syscalls.mount(directory.source, directory.path, flags=MS_BIND)
+    syscalls.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    with suppress(OSError):  # refused where the machine hides a part of /sys: then the lab's is seen
+        syscalls.mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _make(directory: Directory) -> None:
+    os.mkdir(directory.source)
+    os.chmod(directory.source, directory.mode)
+    for name, mode, uid, gid in directory.inside:
+        path = f"{directory.source}/{name}"
+        os.mkdir(path)
+        with suppress(OSError):  # a uid that an ordinary user has not
+            os.chown(path, uid, gid)
+        os.chmod(path, mode)
+
+
+def _directory(path: str) -> Directory:
+    if path == "/run":
+        return Directory(path, 0o755, (("lock", 0o1777, 0, 0),))
+    if path in _OPEN_TO_ALL:
+        return Directory(path, 0o1777)
+    return Directory(path, 0o755, tuple(_inside(path)) if path.startswith("/var/") else ())
+
+
+def _inside(path: str) -> Iterator[tuple[str, int, int, int]]:
+    with suppress(PermissionError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found = entry.stat(follow_symlinks=False)
+                yield entry.name, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+
+
+def _holds_python(path: str) -> bool:
+    """Programs of this package run in Pods: where it is installed in root's home, that stays visible."""
+    ours = (sys.prefix, sys.base_prefix, sys.executable, os.path.abspath(__file__))
+    return path == "/root" and any(os.path.realpath(place).startswith("/root/") for place in ours)
+
+
+def _is_plain(path: str) -> bool:
+    return os.path.isfile(path) and not os.path.islink(path)
+
+
+def _replace_etc() -> None:
+    """A file can be bound only onto a file, and /etc/resolv.conf is often a link into /run, or others are not there.
+    So /etc becomes a tmpfs of links to its entries, with plain files where ours will be bound."""
+    new = "/tmp"  # any directory: it is only passed through
+    syscalls.mount("tmpfs", new, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
+    os.mkdir(f"{new}/.machine")
+    syscalls.mount("/etc", f"{new}/.machine", flags=MS_BIND | MS_REC)
+    for name in os.listdir("/etc"):
+        path = f"/etc/{name}"
+        if name not in ETC_FILES:
+            os.symlink(os.readlink(path) if os.path.islink(path) else f".machine/{name}", f"{new}/{name}")
+    for name in ETC_FILES:
+        os.close(os.open(f"{new}/{name}", os.O_CREAT | os.O_WRONLY, 0o644))
+    syscalls.mount(new, "/etc", flags=MS_MOVE)
+
+
+def _read_only(path: str) -> None:
+    """Every mount below too, in one call: remounting them one by one fails on those an ordinary user may not change."""
+    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    arguments = (_AT_FDCWD, path.encode(), _AT_RECURSIVE, ctypes.byref(attributes), size)
+    if _libc.syscall(_SYS_MOUNT_SETATTR, *arguments) < 0:
+        raise OSError(ctypes.get_errno(), f"mount_setattr({path}, read-only)")
