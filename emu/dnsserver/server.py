@@ -1,0 +1,93 @@
+"""The DNS server process: one thread serves every DNS Pod of a testbed through sockets handed to it.
+
+Messages on the control channel: {op: "zone", zone}, {op: "add", pod, address, roles} with a descriptor per role,
+{op: "remove", pod}, each with an `id` that comes back as {done: id} once it has taken effect. `DnsService` sends them.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+from emu.control import Channel, Message
+from emu.dnsserver.directory import Directory
+from emu.dnsserver.pod import DnsPod
+from emu.plan.model import DnsZone
+from emu.poller import Poller
+
+
+def main(control: socket.socket) -> None:
+    """Serve until the control channel is closed."""
+    Server(Channel(control)).poller.run()
+
+
+class Server:
+    def __init__(self, channel: Channel) -> None:
+        self.poller = Poller()
+        self._channel = channel
+        self._pods: dict[str, DnsPod] = {}
+        self._directory: Directory | None = None
+        self.poller.watch(channel.fileno(), self._control)
+
+    def _control(self, _events: int) -> None:
+        for message, fds in self._channel.waiting():
+            getattr(self, f"_{message['op']}")(message, fds)
+            self._channel.send({"done": message["id"]})
+        if self._channel.closed:
+            self.poller.stop()
+
+    def _zone(self, message: Message, _fds: list[int]) -> None:
+        self._directory = Directory(_newer(self._directory and self._directory.zone, message["zone"]))
+        for pod in self._pods.values():
+            pod.serve(self._directory)
+
+    def _add(self, message: Message, fds: list[int]) -> None:
+        self._remove(message, [])
+        sockets = [(role, socket.socket(fileno=fd)) for role, fd in zip(message["roles"], fds, strict=True)]
+        pod = self._pods[message["pod"]] = DnsPod(self.poller, message["address"], sockets)
+        if self._directory:
+            pod.serve(self._directory)
+
+    def _remove(self, message: Message, _fds: list[int]) -> None:
+        if pod := self._pods.pop(message["pod"], None):
+            pod.close()
+
+
+def _newer(old: DnsZone | None, new: DnsZone) -> DnsZone:
+    """A zone that changed has a higher serial, also when the objects tell no later time (one was deleted)."""
+    if old and replace(new, serial=old.serial) != old and new.serial <= old.serial:
+        return replace(new, serial=old.serial + 1)
+    return old if old and new.serial < old.serial else new
+
+
+class DnsService:
+    """The testbed's side. Each call returns when it has taken effect; calls may come from several threads."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._channel, self._lock, self._id = Channel(control), Lock(), 0
+
+    def zone(self, zone: DnsZone) -> None:
+        self._call({"op": "zone", "zone": zone})
+
+    def add(self, pod: str, address: str, sockets: Sequence[tuple[str, socket.socket]]) -> None:
+        """Sockets by role (`pod.ROLES`), bound in the Pod's netns. They are duplicated: close your own."""
+        roles = [role for role, _ in sockets]
+        message = {"op": "add", "pod": pod, "address": address, "roles": roles}
+        self._call(message, [sock.fileno() for _, sock in sockets])
+
+    def remove(self, pod: str) -> None:
+        self._call({"op": "remove", "pod": pod})
+
+    def close(self) -> None:
+        """The server process ends."""
+        self._channel.close()
+
+    def _call(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        with self._lock:
+            self._id += 1
+            self._channel.send({**message, "id": self._id}, fds)
+            if self._channel.receive() is None:
+                raise ConnectionError("the DNS server process has ended")
