@@ -23,7 +23,7 @@ from emu.kernel.netlink import (
     attributes,
     nested,
 )
-from emu.plan.model import Link, Vxlan
+from emu.plan.model import Link, Role, Vxlan
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 AF_UNSPEC = 0
@@ -35,6 +35,7 @@ IFLA_LINKINFO, IFLA_NET_NS_FD = 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _BRPORT_MODE = 4  # hairpin
+_BR_MCAST_SNOOPING = 23
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
 
 _IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, mask of flags to change
@@ -56,11 +57,7 @@ def info(index: int, flags: int = 0, change: int = 0) -> bytes:
 
 def add(link: Link, index: int, *, master: int = 0, lower: int = 0, peer: Peer | None = None) -> Request:
     """`master` is the bridge's index, `lower` that of a VXLAN's `dev`."""
-    data = b""
-    if peer is not None:
-        data = nested(_INFO_DATA, attr(_VETH_INFO_PEER, _born(peer)))
-    elif link.vxlan is not None:
-        data = nested(_INFO_DATA, _vxlan(link.vxlan, lower))
+    data = _data(link, lower, peer)
     body = _common(link, index, up=link.up) + nested(IFLA_LINKINFO, attr(_INFO_KIND, link.kind.encode()), data)
     if master:
         body += attr_u32(IFLA_MASTER, master)
@@ -81,6 +78,18 @@ def modify(link: Link, index: int, master: int = 0) -> Request:
 def delete(index: int) -> Request:
     """Deleting one end of a veth pair deletes the other."""
     return Request(RTM_DELLINK, 0, info(index))
+
+
+def _data(link: Link, lower: int, peer: Peer | None) -> bytes:
+    """A switch of the fabric does not snoop: a bridge that does is itself a member of 224.0.0.106 and says so by IGMP
+    to all its ports, which a switch on the wire would not. A Node's bridge is left as the CNI plugin makes it."""
+    if peer is not None:
+        return nested(_INFO_DATA, attr(_VETH_INFO_PEER, _born(peer)))
+    if link.vxlan is not None:
+        return nested(_INFO_DATA, _vxlan(link.vxlan, lower))
+    if link.kind == "bridge" and link.role is Role.FABRIC:
+        return nested(_INFO_DATA, attr_u8(_BR_MCAST_SNOOPING, 0))
+    return b""
 
 
 def up(index: int) -> Request:
