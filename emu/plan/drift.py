@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from emu.netfilter import normal
 from emu.netfilter.model import Table
 from emu.plan import diff, render
 from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsChange, NetnsPlan, PolicyRule, Route, Sysctl
@@ -147,8 +148,6 @@ def _tables(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
     have = {(table.family, table.name): table for table in actual.tables}
     for table in wanted.tables:
         got = have.get((table.family, table.name))
-        from emu.netfilter import normal
-
         differences = normal.same(table, got or Table(table.family, table.name))
         change = NetnsChange(name=wanted.name, old=actual, new=wanted, tables=((got, table),))
         nothing = NetnsChange(name=wanted.name, old=actual, new=wanted)

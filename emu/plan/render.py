@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from emu.netfilter import text as rules_text
 from emu.netfilter.model import Table
 from emu.plan import diff
 from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsPlan, Plan, PolicyRule, Role, Route, Sysctl
@@ -127,9 +128,7 @@ def _inside(netns: str, text: str) -> str:
 
 
 def _heredoc(netns: str, table: Table, variant: str) -> str:
-    from emu.netfilter import text
-
-    return f"ip netns exec {netns} {restore_tool(table.family, variant)} <<'EOF'\n{text.restore(table).rstrip()}\nEOF"
+    return f"ip netns exec {netns} {restore_tool(table.family, variant)} <<'EOF'\n{rules_text.restore(table).rstrip()}\nEOF"
 
 
 def _processes(plan: NetnsPlan) -> Iterator[str]:

@@ -98,7 +98,8 @@ class Cause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
-    """A packet at one capture point. `causes` are what led from here to the next hop (or ended the packet)."""
+    """A packet at one capture point. `causes` are what led from here to the next hop (or ended the packet).
+    `optional`, in a prediction only: why the packet may go by without being seen here; "": it must be seen."""
 
     point: CapturePoint
     direction: Direction
@@ -109,6 +110,7 @@ class Hop:
     changed: tuple[str, ...] = ()  # against the hop before: "DNAT 10.96.0.10:53 → 10.244.1.2:53", "ttl 64 → 63", …
     causes: tuple[Cause, ...] = ()
     time_ns: int = 0
+    optional: str = ""
 
 
 class Verdict(StrEnum):
@@ -119,12 +121,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One direction of a flow: its hops and how it ended. `probability` is of this choice among the predicted ones."""
+    """One direction of a flow: its hops and how it ended. `probability` is of this choice among the predicted ones.
+    `origin` is what happened before the first hop: a Node's own packet has passed OUTPUT when it is first seen."""
 
     hops: tuple[Hop, ...]
     verdict: Verdict = Verdict.DELIVERED
     reason: str = ""
     probability: float = 1.0
+    origin: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,50 @@
+"""What differs between a packet at one hop and at the next, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from emu.plan.model import IPAddress
+from emu.trace.model import Headers, Hop
+
+
+def with_changes(hops: Iterable[Hop]) -> tuple[Hop, ...]:
+    """The hops, each with what changed against the one before."""
+    before: Hop | None = None
+    told = []
+    for hop in hops:
+        told.append(replace(hop, changed=tuple(between(before, hop)) if before else ()))
+        before = hop
+    return tuple(told)
+
+
+def between(before: Hop, after: Hop) -> Iterator[str]:
+    """`DNAT 10.96.0.10:53 → 10.244.1.2:53`, `SNAT …`, `ttl 64 → 63`, `VXLAN to 192.168.100.12`."""
+    a, b = before.inner, after.inner
+    if (a.dst, a.dport) != (b.dst, b.dport):
+        yield f"DNAT {endpoint(a.dst, a.dport)} → {endpoint(b.dst, b.dport)}"
+    if (a.src, a.sport) != (b.src, b.sport):
+        yield f"SNAT {endpoint(a.src, a.sport)} → {endpoint(b.src, b.sport)}"
+    if a.ttl != b.ttl:
+        yield f"ttl {a.ttl} → {b.ttl}"
+    old, new = before.encapsulation, after.encapsulation
+    if new and not old:
+        yield f"{new.kind.upper()} to {new.outer.dst}"
+    if old and not new:
+        yield f"{old.kind.upper()} taken off"
+    if (before.src_mac, before.dst_mac) != (after.src_mac, after.dst_mac) and after.src_mac and after.dst_mac:
+        yield f"MAC {after.src_mac} → {after.dst_mac}"
+
+
+def endpoint(address: IPAddress, port: int) -> str:
+    if not port:
+        return str(address)
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def flow_text(headers: Headers) -> str:
+    """`10.244.1.2:40000 → 10.96.0.10:53`; a port that may be any is left out."""
+    if headers.proto in ("tcp", "udp", "sctp"):
+        return f"{endpoint(headers.src, headers.sport)} → {endpoint(headers.dst, headers.dport)}"
+    return f"{headers.src} → {headers.dst}"

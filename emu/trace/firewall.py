@@ -1,0 +1,183 @@
+"""A packet at a netfilter hook: rules, conntrack, NAT, and which of them to name as the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from emu.netfilter import text
+from emu.netfilter.evaluate import Choices, Matched, Outcome, PacketView, walk
+from emu.plan.model import IPAddress
+from emu.trace import conntrack
+from emu.trace.changed import endpoint
+from emu.trace.conntrack import Conntrack, Entry, tuple_of
+from emu.trace.model import Cause, CauseKind, Headers
+from emu.trace.packet import Packet
+from emu.trace.world import Machine
+
+DESTINATION_HOOKS = ("PREROUTING", "OUTPUT")
+Choose = Callable[[Sequence[float]], int]
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A hook in a netns. `next_hop`: where MASQUERADE looks for its address."""
+
+    hook: str
+    iif: str = ""
+    oif: str = ""
+    next_hop: IPAddress | None = None
+
+
+@dataclass(slots=True)
+class Firewall:
+    """All netns' conntrack for one flow; `choose` picks one of several outcomes by their probabilities."""
+
+    choose: Choose
+    tracked: dict[str, Conntrack] = field(default_factory=dict)
+
+    def pass_through(self, machine: Machine, packet: Packet, at: At) -> tuple[Outcome | None, list[Cause]]:
+        """Rewrites the packet. The outcome is None where no rules are (and nothing is tracked)."""
+        if not machine.plan.tables:
+            return None, []
+        self._track(machine, packet)
+        causes = _rewritten(machine, packet, at) if at.hook in DESTINATION_HOOKS else []
+        outcome = self._rules(machine, packet, at)
+        packet.mark = outcome.mark
+        if packet.entry is not None and not packet.reply and packet.about is None:
+            _translate(packet.entry, machine, packet, at, outcome)
+        causes += [_cause(machine, packet, matched) for matched in telling(machine, outcome.matched)]
+        if outcome.verdict == "ACCEPT":
+            causes += _rewritten(machine, packet, at, told=bool(outcome.dnat or outcome.snat or outcome.masquerade))
+        return outcome, causes
+
+    def _track(self, machine: Machine, packet: Packet) -> None:
+        if packet.entry is not None:
+            return
+        table = self.tracked.setdefault(machine.name, Conntrack())
+        one = tuple_of(packet.about).inverse() if packet.about else tuple_of(packet.headers)
+        packet.entry, packet.reply = table.find(one)
+        if packet.entry is None and packet.about is None:
+            packet.entry = table.track(one)
+
+    def _rules(self, machine: Machine, packet: Packet, at: At) -> Outcome:
+        headers = packet.headers
+        view = PacketView(
+            src=headers.src,
+            dst=headers.dst,
+            proto=headers.proto,
+            sport=headers.sport,
+            dport=headers.dport,
+            iif=at.iif,
+            oif=at.oif,
+            mark=packet.mark,
+            ctstate=_state(packet),
+        )
+        tables = [table for table in machine.plan.tables if table.name != "nat" or _asks_nat(packet, at)]
+        outcomes = tuple(walk(tables, at.hook, view, Choices(is_local=machine.is_local)))
+        return outcomes[self.choose([outcome.probability for outcome in outcomes])]
+
+
+def _asks_nat(packet: Packet, at: At) -> bool:
+    """Only a flow's first packet crosses the nat table, and each way of rewriting is decided once."""
+    entry = packet.entry
+    if entry is None or packet.reply or packet.about:
+        return False
+    return not (entry.destination_decided if at.hook in DESTINATION_HOOKS else entry.source_decided)
+
+
+def _state(packet: Packet) -> str:
+    entry = packet.entry
+    if packet.about:
+        return "RELATED" if entry else "INVALID"
+    assert entry is not None
+    nat = [name for name, on in (("DNAT", entry.dnat), ("SNAT", entry.snat)) if on]
+    return ",".join(["ESTABLISHED" if packet.reply else "NEW", *nat])
+
+
+def _translate(entry: Entry, machine: Machine, packet: Packet, at: At, outcome: Outcome) -> None:
+    if outcome.dnat:
+        conntrack.destination_nat(entry, *outcome.dnat)
+    if outcome.snat:
+        conntrack.source_nat(entry, outcome.snat[0], outcome.snat[1] or _port(packet, outcome))
+    elif outcome.masquerade:
+        address = machine.address_on(at.oif, at.next_hop or packet.headers.dst)
+        if address is not None:
+            conntrack.source_nat(entry, address, _port(packet, outcome))
+    if at.hook in DESTINATION_HOOKS:
+        entry.destination_decided = True
+    elif at.hook in ("POSTROUTING", "INPUT"):
+        entry.source_decided = True
+
+
+def _port(packet: Packet, outcome: Outcome) -> int:
+    return conntrack.ANY_PORT if outcome.random_port else packet.headers.sport
+
+
+def _rewritten(machine: Machine, packet: Packet, at: At, told: bool = False) -> list[Cause]:
+    """Applies the entry's NAT; names the entry as the cause unless a rule has just been named (`told`)."""
+    if packet.entry is None or at.hook == "FORWARD":
+        return []
+    destination = at.hook in DESTINATION_HOOKS
+    rewrite = conntrack.rewrite_destination if destination else conntrack.rewrite_source
+    before = packet.headers
+    if packet.about is None:
+        packet.headers = rewrite(packet.entry, before, packet.reply)
+    elif packet.reply:
+        _rewrite_error(packet, packet.about, rewrite, destination)
+    after = packet.headers
+    if told or before == after:
+        return []
+    shown = ("destination", after.dst, after.dport) if destination else ("source", after.src, after.sport)
+    effect = f"{shown[0]} {'back to' if packet.reply else 'becomes'} {endpoint(*shown[1:])}"
+    return [Cause(kind=CauseKind.CONNTRACK, netns=machine.name, text=str(packet.entry), effect=effect)]
+
+
+def _rewrite_error(
+    packet: Packet, about: Headers, rewrite: Callable[[Entry, Headers, bool], Headers], destination: bool
+) -> None:
+    """The packet inside is rewritten backwards, and the error's own address as that of the reply it stands for."""
+    assert packet.entry is not None
+    stands_for = tuple_of(about).inverse()
+    reply = replace(about, src=stands_for.src, dst=stands_for.dst, sport=stands_for.sport, dport=stands_for.dport)
+    done = rewrite(packet.entry, reply, True)
+    if done == reply:
+        return
+    back = tuple_of(done).inverse()
+    packet.about = replace(about, src=back.src, dst=back.dst, sport=back.sport, dport=back.dport)
+    error = packet.headers
+    packet.headers = replace(error, dst=done.dst) if destination else replace(error, src=done.src)
+
+
+def telling(machine: Machine, matched: Sequence[Matched]) -> list[Matched]:
+    """The rules that did something, and the jumps that led to them; not those a packet came back from unchanged."""
+    own = {(table.name, chain.name) for table in machine.plan.tables for chain in table.chains}
+    wanted: set[tuple[str, str]] = set()
+    kept = []
+    for each in reversed(matched):
+        calls = (each.table, each.rule.target)
+        if each.rule.target in ("RETURN", "") or (calls in own and calls not in wanted):
+            continue
+        wanted.discard(calls)
+        wanted.add((each.table, each.chain))
+        kept.append(each)
+    return kept[::-1]
+
+
+def _cause(machine: Machine, packet: Packet, matched: Matched) -> Cause:
+    line = text.rule(matched.table, matched.chain, matched.rule, packet.headers.dst.version)
+    return Cause(kind=CauseKind.RULE, netns=machine.name, text=line, effect=_effect(matched, packet))
+
+
+def _effect(matched: Matched, packet: Packet) -> str:
+    rule, entry = matched.rule, packet.entry
+    match rule.target:
+        case "DNAT":
+            return f"DNAT to {rule.target_options.split()[-1]}"
+        case "MASQUERADE" | "SNAT":
+            return f"source becomes {entry.expected.dst}" if entry else ""
+        case "MARK":
+            return f"mark {packet.mark:#x}"
+        case "ACCEPT" | "DROP" | "REJECT":
+            return rule.target.lower()
+    return ""

@@ -1,0 +1,81 @@
+"""The packet under simulation, and the way it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from emu.trace.conntrack import Entry
+from emu.trace.model import CapturePoint, Cause, Direction, Encapsulation, Headers, Hop, Verdict
+
+
+@dataclass(slots=True)
+class Packet:
+    """`about`: of an ICMP error, the packet it tells of, as its sender saw it. `inside`: of a tunnel's packet, what it
+    carries, with the tunnel's `vni`. `entry` and `reply`: its conntrack entry in the netns it is in."""
+
+    headers: Headers
+    src_mac: str = ""
+    dst_mac: str = ""
+    mark: int = 0
+    about: Headers | None = None
+    inside: Packet | None = None
+    vni: int = 0
+    entry: Entry | None = None
+    reply: bool = False
+
+    def enter(self) -> None:
+        """Crossing a wire into another netns: the mark and the conntrack entry stay behind (skb_scrub_packet)."""
+        self.mark, self.entry, self.reply = 0, None, False
+
+    def lower_ttl(self) -> None:
+        self.headers = replace(self.headers, ttl=self.headers.ttl - 1)
+
+
+@dataclass(slots=True)
+class Journey:
+    """One leg while it is being made. `end` is where it was delivered; `error` what is sent back about it (an ICMP
+    error, a RST), and the netns that sends it."""
+
+    hops: list[Hop] = field(default_factory=list)
+    causes: list[list[Cause]] = field(default_factory=lambda: [[]])  # [0]: before the first hop
+    verdict: Verdict = Verdict.DELIVERED
+    reason: str = ""
+    end: tuple[str, Packet] | None = None
+    error: tuple[str, Packet] | None = None
+
+    def because(self, cause: Cause) -> None:
+        self.causes[-1].append(cause)
+
+    def seen(self, hop: Hop) -> None:
+        self.hops.append(hop)
+        self.causes.append([])
+
+    def stop(self, reason: str, verdict: Verdict = Verdict.DROPPED) -> None:
+        self.verdict, self.reason = verdict, reason
+
+
+def hop_of(packet: Packet, point: CapturePoint, direction: Direction, optional: str = "") -> Hop:
+    """The packet as a capture shows it there; MACs left to the kernel are shown as ""."""
+    inner, encapsulation = packet, None
+    if packet.inside is not None:
+        inner = packet.inside
+        encapsulation = Encapsulation(
+            kind="vxlan",
+            outer=packet.headers,
+            vni=packet.vni,
+            outer_src_mac=_known(packet.src_mac),
+            outer_dst_mac=_known(packet.dst_mac),
+        )
+    return Hop(
+        point=point,
+        direction=direction,
+        inner=inner.headers,
+        encapsulation=encapsulation,
+        src_mac=_known(inner.src_mac),
+        dst_mac=_known(inner.dst_mac),
+        optional=optional,
+    )
+
+
+def _known(mac: str) -> str:
+    return "" if mac.startswith("?") else mac

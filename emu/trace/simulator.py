@@ -1,0 +1,312 @@
+"""A packet's way through the planned networks, as Linux would carry it. Knows no CNI or proxy mode: only links, routes,
+neighbors, forwarding entries and rules.
+
+What a packet socket sees, and in which state (tried on Linux 6.18; net/bridge/br_netfilter_hooks.c):
+a device shows what comes in before PREROUTING, and what goes out after POSTROUTING. With br_netfilter on, a bridge
+filters frames as they enter a port, so on the bridge device itself they appear with their destination rewritten.
+A frame switched between two ports is not seen on the bridge device; one that NAT sent to another Pod of the same
+bridge is put into the bridge anew (br_nf_pre_routing_finish_bridge), with its sender's MAC and its TTL kept: if the
+neighbor entry is confirmed the frame goes straight to the port, else by way of the bridge device, which shows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from emu.netfilter.evaluate import Outcome
+from emu.plan import render
+from emu.plan.model import IPAddress, Link, Route
+from emu.trace.changed import endpoint
+from emu.trace.firewall import At, Choose, Firewall
+from emu.trace.model import CapturePoint, Cause, CauseKind, Direction, Headers, Verdict
+from emu.trace.packet import Journey, Packet, hop_of
+from emu.trace.world import Machine, Query, World
+
+TTL = 64  # net.ipv4.ip_default_ttl
+MAX_HOPS = 200
+UNCONFIRMED = "seen here only while the neighbor entry is not confirmed"
+_ERROR_NOTES = {
+    "icmp-net-unreachable": "unreachable: net",
+    "icmp-host-unreachable": "unreachable: host",
+    "icmp-proto-unreachable": "unreachable: protocol",
+    "icmp-port-unreachable": "unreachable: port",
+    "icmp6-port-unreachable": "unreachable: port",
+    "icmp-net-prohibited": "unreachable: net prohibited",
+    "icmp-host-prohibited": "unreachable: host prohibited",
+    "icmp-admin-prohibited": "unreachable: admin prohibited",
+}
+
+
+class Simulator:
+    """One flow's packets; conntrack is kept between them."""
+
+    def __init__(self, world: World, choose: Choose) -> None:
+        self.world = world
+        self.choose = choose
+        self.firewall = Firewall(choose)
+        self.way = Journey()
+
+    def send(self, netns: str, packet: Packet) -> Journey:
+        """A packet made by a socket (or by the kernel) in a netns, to wherever it ends."""
+        self.way = Journey()
+        self._output(self.world.machines[netns], packet)
+        return self.way
+
+    # --- IP -------------------------------------------------------------------------------------------------------
+
+    def _output(self, machine: Machine, packet: Packet) -> None:
+        route = machine.route(Query(packet.headers.dst, packet.headers.src, mark=packet.mark))
+        if route is None or route.type not in ("unicast", "local"):
+            self.way.stop(f"{self._label(machine)} has no route to {packet.headers.dst}")
+            return
+        before = (packet.headers.dst, packet.mark)
+        if not self._hook(machine, packet, At("OUTPUT", oif=machine.device(route))):
+            return
+        if before != (packet.headers.dst, packet.mark):  # ip_route_me_harder: the source stays as it was chosen
+            again = machine.route(Query(packet.headers.dst, packet.headers.src, mark=packet.mark))
+            if again is None:
+                self.way.stop(f"{self._label(machine)} has no route to {packet.headers.dst}")
+                return
+            route = again
+        if route.type == "local":
+            self._loop_back(machine, packet, route)
+        else:
+            self._leave(machine, packet, route)
+
+    def _loop_back(self, machine: Machine, packet: Packet, route: Route) -> None:
+        """To an address of this netns: over lo, which is no capture point."""
+        self._because(CauseKind.ROUTE, machine, route_text(route), "to a socket here, over lo")
+        at = At("POSTROUTING", oif="lo", next_hop=packet.headers.dst)
+        if self._hook(machine, packet, at):
+            self._deliver(machine, packet, "lo")
+
+    def _input(self, machine: Machine, dev: str, packet: Packet, prerouted: bool = False) -> None:
+        if not prerouted and not self._hook(machine, packet, At("PREROUTING", iif=dev)):
+            return
+        headers = packet.headers
+        route = machine.route(Query(headers.dst, headers.src, iif=dev, mark=packet.mark))
+        if route is not None and route.type == "local":
+            self._deliver(machine, packet, dev)
+        elif not machine.forwards(headers.dst.version):
+            self.way.stop(f"{self._label(machine)} does not forward, and {headers.dst} is not its own")
+        elif route is None or route.type == "unreachable":
+            note = "net" if route is None else "host"
+            self._fail(machine, packet, f"unreachable: {note}", f"{self._label(machine)} has no route to {headers.dst}")
+        elif route.type != "unicast":
+            self._because(CauseKind.ROUTE, machine, route_text(route), "dropped")
+            self.way.stop(f"{self._label(machine)}: {route_text(route)}")
+        else:
+            self._forward(machine, dev, packet, route)
+
+    def _forward(self, machine: Machine, dev: str, packet: Packet, route: Route) -> None:
+        if packet.headers.ttl <= 1:
+            self._fail(machine, packet, "time exceeded", "the TTL ran out")
+            return
+        packet.lower_ttl()
+        if self._hook(machine, packet, At("FORWARD", iif=dev, oif=machine.device(route))):
+            self._leave(machine, packet, route)
+
+    def _leave(self, machine: Machine, packet: Packet, route: Route) -> None:
+        dev = machine.device(route)
+        next_hop = route.via or packet.headers.dst
+        self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}")
+        if not self._hook(machine, packet, At("POSTROUTING", oif=dev, next_hop=next_hop)):
+            return
+        mac = self._neighbor(machine, dev, next_hop)
+        if mac is None:
+            reason = f"nobody answers ARP for {next_hop} on {self._label(machine)}:{dev}"
+            self._fail(machine, packet, "unreachable: host", reason)
+            return
+        packet.src_mac, packet.dst_mac = self.world.mac((machine.name, dev)), mac
+        self._transmit(machine, dev, packet)
+
+    def _neighbor(self, machine: Machine, dev: str, address: IPAddress) -> str | None:
+        """The MAC of a next hop: a permanent entry of the plan, else whoever answers ARP on the segment."""
+        entry = machine.neighbors.get((dev, address))
+        if entry is not None:
+            self._because(CauseKind.NEIGHBOR, machine, render.neighbor(entry), "")
+            return entry.mac
+        owner = self.world.owner((machine.name, dev), address)
+        if owner is None:
+            return None
+        mac = self.world.mac(owner)
+        shown = mac if not mac.startswith("?") else "(the kernel's choice)"
+        self._because(CauseKind.NEIGHBOR, machine, f"{address} dev {dev} lladdr {shown}", "")
+        return mac
+
+    def _deliver(self, machine: Machine, packet: Packet, dev: str) -> None:
+        if not self._hook(machine, packet, At("INPUT", iif=dev)):
+            return
+        if packet.inside is not None:
+            self._decapsulate(machine, packet, packet.inside)
+            return
+        shown = endpoint(packet.headers.dst, packet.headers.dport)
+        self._because(CauseKind.LOCAL, machine, f"local {packet.headers.dst} dev {dev}", f"delivered to {shown}")
+        self.way.end = (machine.name, packet)
+
+    # --- links ----------------------------------------------------------------------------------------------------
+
+    def _transmit(self, machine: Machine, dev: str, packet: Packet) -> None:
+        link = machine.links[dev]
+        self._seen(machine, link, packet, Direction.OUT)
+        if link.kind == "bridge":
+            self._switch(machine, link, None, packet)
+        elif link.kind == "vxlan":
+            self._encapsulate(machine, link, packet)
+        elif (peer := self.world.peer((machine.name, dev))) is not None:
+            other = self.world.machines[peer[0]]
+            wire = f"{self._label(machine)}:{dev} ↔ {self._label(other)}:{peer[1]}"
+            self._because(CauseKind.LINK, machine, wire, f"to {self._label(other)}:{peer[1]}")
+            self._receive(other, other.links[peer[1]], packet)
+        else:
+            self.way.stop(f"{self._label(machine)}:{dev} leads nowhere")
+
+    def _receive(self, machine: Machine, link: Link, packet: Packet) -> None:
+        packet.enter()
+        self._seen(machine, link, packet, Direction.IN)
+        if len(self.way.hops) > MAX_HOPS:
+            self.way.stop("the packet goes in circles")
+        elif link.master:
+            self._bridge(machine, link, packet)
+        elif packet.dst_mac != self.world.mac((machine.name, link.name)):
+            self.way.stop(f"{self._label(machine)}:{link.name} is not {packet.dst_mac.strip('?')}")
+        else:
+            self._input(machine, link.name, packet)
+
+    def _bridge(self, machine: Machine, port: Link, packet: Packet) -> None:
+        """A frame enters a bridge by a port: up the stack if it is for the bridge, else to another port."""
+        bridge = machine.links[port.master]
+        filtered = machine.filters_bridged(packet.headers.dst.version)
+        before = packet.headers.dst
+        if filtered and not self._hook(machine, packet, At("PREROUTING", iif=bridge.name)):
+            return
+        if packet.headers.dst != before and not self._redirect(machine, bridge, packet):
+            return
+        if packet.dst_mac == self.world.mac((machine.name, bridge.name)):
+            self._seen(machine, bridge, packet, Direction.IN)
+            self._input(machine, bridge.name, packet, prerouted=filtered)
+        else:
+            self._switch(machine, bridge, port, packet)
+
+    def _redirect(self, machine: Machine, bridge: Link, packet: Packet) -> bool:
+        """NAT changed the destination of a bridged frame: it is bridged on if the new one is behind the same bridge,
+        else given to the stack."""
+        headers = packet.headers
+        route = machine.route(Query(headers.dst, headers.src, iif=bridge.name, mark=packet.mark))
+        if route is None:
+            self.way.stop(f"{self._label(machine)} has no route to {headers.dst}")
+            return False
+        if route.type == "local" or machine.device(route) != bridge.name:
+            packet.dst_mac = self.world.mac((machine.name, bridge.name))
+            return True
+        self._because(CauseKind.ROUTE, machine, route_text(route), f"stays on {bridge.name}: bridged, not routed")
+        mac = self._neighbor(machine, bridge.name, route.via or headers.dst)
+        if mac is None:
+            self._fail(machine, packet, "unreachable: host", f"nobody answers ARP for {headers.dst} on {bridge.name}")
+            return False
+        packet.dst_mac = mac
+        self._seen(machine, bridge, packet, Direction.OUT, UNCONFIRMED)
+        return True
+
+    def _switch(self, machine: Machine, bridge: Link, came_by: Link | None, packet: Packet) -> None:
+        port = self.world.port_to((machine.name, bridge.name), packet.dst_mac)
+        if port is None:
+            self.way.stop(f"{self._label(machine)}: no port of {bridge.name} leads to {packet.dst_mac.strip('?')}")
+            return
+        if port is came_by and not port.hairpin:
+            self.way.stop(f"{self._label(machine)}: {port.name} is no hairpin port: not sent back where it came from")
+            return
+        if came_by is not None and machine.filters_bridged(packet.headers.dst.version):
+            forward = At("FORWARD", iif=bridge.name, oif=bridge.name)
+            leave = At("POSTROUTING", oif=bridge.name, next_hop=packet.headers.dst)
+            if not self._hook(machine, packet, forward) or not self._hook(machine, packet, leave):
+                return
+        mac = packet.dst_mac if not packet.dst_mac.startswith("?") else "(the kernel's choice)"
+        text = f"{mac} dev {port.name} master {bridge.name}"
+        self._because(CauseKind.BRIDGE, machine, text, f"switched to {port.name}")
+        self._transmit(machine, port.name, packet)
+
+    def _encapsulate(self, machine: Machine, link: Link, packet: Packet) -> None:
+        vxlan = link.vxlan
+        assert vxlan is not None
+        entry = machine.fdb.get((link.name, packet.dst_mac))
+        if entry is None:
+            self.way.stop(f"{self._label(machine)}: {link.name} has no FDB entry for {packet.dst_mac.strip('?')}")
+            return
+        self._because(CauseKind.FDB, machine, render.fdb(entry), f"VXLAN to {entry.dst}")
+        outer = Headers(src=vxlan.local, dst=entry.dst, proto="udp", dport=vxlan.port, ttl=TTL)
+        # The outer packet is the same buffer: it keeps the mark (iptunnel_xmit), but is a flow of its own.
+        self._output(machine, Packet(outer, mark=packet.mark, inside=packet, vni=vxlan.vni))
+
+    def _decapsulate(self, machine: Machine, packet: Packet, inside: Packet) -> None:
+        for link in machine.links.values():
+            vxlan = link.vxlan
+            if vxlan and (vxlan.vni, vxlan.port) == (packet.vni, packet.headers.dport) and link.up:
+                text = f"{link.name} id {vxlan.vni} local {vxlan.local} dstport {vxlan.port}"
+                self._because(CauseKind.LOCAL, machine, text, f"VXLAN taken off by {link.name}")
+                self._receive(machine, link, inside)
+                return
+        self.way.stop(f"{self._label(machine)} has no VXLAN link {packet.vni} on port {packet.headers.dport}")
+
+    # --- the rest -------------------------------------------------------------------------------------------------
+
+    def _hook(self, machine: Machine, packet: Packet, at: At) -> bool:
+        """True if the packet goes on."""
+        outcome, causes = self.firewall.pass_through(machine, packet, at)
+        for cause in causes:
+            self.way.because(cause)
+        if outcome is None or outcome.verdict == "ACCEPT":
+            return True
+        rules = [cause.text for cause in causes if cause.kind is CauseKind.RULE]
+        rule = rules[-1] if rules else f"the policy of {at.hook}"
+        if outcome.verdict == "REJECT":
+            self._reject(machine, packet, outcome, f"{self._label(machine)}: {rule}")
+        else:
+            self.way.stop(f"{self._label(machine)}: {rule}")
+        return False
+
+    def _reject(self, machine: Machine, packet: Packet, outcome: Outcome, reason: str) -> None:
+        if outcome.reject_with == "tcp-reset":
+            self.way.error = (machine.name, refusal(packet))
+        else:
+            self._fail(machine, packet, _ERROR_NOTES.get(outcome.reject_with, "unreachable: port"), reason)
+        self.way.stop(reason, Verdict.REJECTED)
+
+    def _fail(self, machine: Machine, packet: Packet, note: str, reason: str) -> None:
+        """Drops the packet and tells its sender by ICMP; never about an ICMP error or a tunnel's packet."""
+        self.way.stop(reason)
+        if packet.about is None and packet.inside is None:
+            self.way.error = (machine.name, self.error_about(machine, packet, note))
+
+    def error_about(self, machine: Machine, packet: Packet, note: str) -> Packet:
+        """Its source is the address the packet was sent to, if that is one of ours; else the one that the route back to
+        the sender gives (icmp_send, net/ipv4/icmp.c)."""
+        headers = packet.headers
+        source: IPAddress | None = headers.dst if machine.is_local(headers.dst) else None
+        back = machine.route(Query(headers.src))
+        if source is None and back is not None:
+            source = machine.source(back, headers.src)
+        proto = "icmp" if isinstance(headers.src, IPv4Address) else "icmp6"
+        error = Headers(src=source or headers.dst, dst=headers.src, proto=proto, ttl=TTL, note=note)
+        return Packet(error, about=headers)
+
+    def _seen(self, machine: Machine, link: Link, packet: Packet, direction: Direction, optional: str = "") -> None:
+        point = CapturePoint(machine.name, link.name, link.role, link.owner, machine.plan.owner)
+        self.way.seen(hop_of(packet, point, direction, optional))
+
+    def _because(self, kind: CauseKind, machine: Machine, text: str, effect: str) -> None:
+        self.way.because(Cause(kind=kind, netns=machine.name, text=text, effect=effect))
+
+    def _label(self, machine: Machine) -> str:
+        return machine.plan.owner
+
+
+def route_text(route: Route) -> str:
+    """As `ip route` prints it."""
+    return render.route(route)
+
+
+def refusal(packet: Packet) -> Packet:
+    """The RST for a SYN."""
+    h = packet.headers
+    return Packet(replace(h, src=h.dst, dst=h.src, sport=h.dport, dport=h.sport, ttl=TTL, note="RST"))

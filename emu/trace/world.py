@@ -1,0 +1,209 @@
+"""A plan as the simulator asks it: who is on a link, who owns an address, where a route leads.
+
+Adds what the kernel makes by itself: a local and a connected route for every address, the standard routing rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_network
+
+from emu.plan.model import (
+    FdbEntry,
+    IPAddress,
+    IPInterface,
+    Link,
+    Neighbor,
+    NetnsPlan,
+    Plan,
+    PolicyRule,
+    Role,
+    Route,
+)
+
+LOCAL, MAIN, DEFAULT = 255, 254, 253
+LOOPBACK = Link(name="lo", kind="loopback", role=Role.POD_ETH, owner="")
+_STANDARD_RULES = (
+    PolicyRule(priority=0, table=LOCAL),
+    PolicyRule(priority=32766, table=MAIN),
+    PolicyRule(priority=32767, table=DEFAULT),
+)
+
+End = tuple[str, str]  # (netns, ifname)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a route is looked up for; `iif` "" for a packet made here."""
+
+    dst: IPAddress
+    src: IPAddress | None = None
+    iif: str = ""
+    mark: int = 0
+
+
+class Machine:
+    """One network namespace of the plan."""
+
+    def __init__(self, plan: NetnsPlan) -> None:
+        self.plan = plan
+        self.name = plan.name
+
+    @cached_property
+    def links(self) -> dict[str, Link]:
+        return {"lo": LOOPBACK, **{link.name: link for link in self.plan.links}}
+
+    @cached_property
+    def local(self) -> frozenset[IPAddress]:
+        return frozenset(address.address.ip for address in self.plan.addresses)
+
+    def is_local(self, address: IPAddress) -> bool:
+        return address in self.local or address.is_loopback
+
+    @cached_property
+    def _sysctls(self) -> dict[str, str]:
+        return {sysctl.key: sysctl.value for sysctl in self.plan.sysctls}
+
+    def forwards(self, version: int) -> bool:
+        key = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"
+        return self._sysctls.get(key) == "1"
+
+    def filters_bridged(self, version: int) -> bool:
+        """br_netfilter: bridged IP packets pass iptables."""
+        return self._sysctls.get(f"net.bridge.bridge-nf-call-ip{'6' if version == 6 else ''}tables") == "1"
+
+    @cached_property
+    def neighbors(self) -> dict[tuple[str, IPAddress], Neighbor]:
+        return {(neighbor.dev, neighbor.address): neighbor for neighbor in self.plan.neighbors}
+
+    @cached_property
+    def fdb(self) -> dict[tuple[str, str], FdbEntry]:
+        return {(entry.dev, entry.mac): entry for entry in self.plan.fdb}
+
+    def ports(self, bridge: str) -> Iterator[Link]:
+        return (link for link in self.plan.links if link.master == bridge)
+
+    @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        made = [route for address in self.plan.addresses for route in _made_for(address.dev, address.address)]
+        loopback = Route(dst=ip_network("127.0.0.0/8"), dev="lo", table=LOCAL, type="local", protocol="kernel")
+        return (loopback, *made, *self.plan.routes)
+
+    def route(self, query: Query) -> Route | None:
+        """The kernel's choice: routing rules by priority, in each table the longest prefix, then the lowest metric."""
+        for rule in sorted((*_STANDARD_RULES, *self.plan.rules), key=lambda rule: rule.priority):
+            if _applies(rule, query) and (route := self._best(rule.table, query.dst)):
+                return route
+        return None
+
+    def _best(self, table: int, dst: IPAddress) -> Route | None:
+        fitting = (r for r in self.routes if r.table == table and r.dst.version == dst.version and dst in r.dst)
+        usable = [r for r in fitting if r.type != "unicast" or self._is_up(r.dev or self._device_of(r))]
+        return min(usable, key=lambda r: (-r.dst.prefixlen, r.metric), default=None)
+
+    def _is_up(self, dev: str) -> bool:
+        return dev in self.links and self.links[dev].up
+
+    def _device_of(self, route: Route) -> str:
+        """The device of a route that names only its gateway: the one whose subnet holds the gateway."""
+        connected = (r for r in self.routes if route.via and r.scope == "link" and route.via in r.dst)
+        nearest = max(connected, key=lambda r: r.dst.prefixlen, default=None)
+        return nearest.dev if nearest else ""
+
+    def device(self, route: Route) -> str:
+        return route.dev or self._device_of(route)
+
+    def source(self, route: Route, dst: IPAddress) -> IPAddress | None:
+        """The address the kernel gives a packet that leaves by this route: the route's `src`, else
+        one of the device: the first whose subnet holds the next hop, else the first, else any other's
+        (inet_select_addr)."""
+        if route.src or route.type == "local":
+            return route.src or dst
+        return self.address_on(self.device(route), route.via or dst)
+
+    def address_on(self, dev: str, towards: IPAddress) -> IPAddress | None:
+        fitting = [a for a in self.plan.addresses if a.address.version == towards.version]
+        own = [a.address for a in fitting if a.dev == dev]
+        near = [address for address in own if towards in address.network]
+        rest = [a.address for a in fitting if a.dev != dev]
+        return next((address.ip for address in (*near, *own, *rest)), None)
+
+
+def _made_for(dev: str, address: IPInterface) -> Iterator[Route]:
+    host = ip_network(address.ip)
+    yield Route(dst=host, dev=dev, src=address.ip, table=LOCAL, type="local", scope="host", protocol="kernel")
+    if address.network.prefixlen < address.max_prefixlen:
+        yield Route(dst=address.network, dev=dev, src=address.ip, scope="link", protocol="kernel")
+
+
+def _applies(rule: PolicyRule, query: Query) -> bool:
+    return (
+        (rule.src is None or (query.src is not None and query.src in rule.src))
+        and (rule.dst is None or query.dst in rule.dst)
+        and rule.iif in ("", query.iif or "lo")
+        and (query.mark & rule.fwmask) == rule.fwmark
+    )
+
+
+class World:
+    """All of them, and the wires between."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.machines = {name: Machine(netns) for name, netns in plan.netns.items()}
+
+    def link(self, end: End) -> Link:
+        return self.machines[end[0]].links[end[1]]
+
+    def mac(self, end: End) -> str:
+        """The planned MAC; for one left to the kernel a token that equals itself only."""
+        return self.link(end).mac or f"?{end[0]}/{end[1]}"
+
+    def peer(self, end: End) -> End | None:
+        """The other end of a veth, if it is there and both are up."""
+        link = self.link(end)
+        if not (link.up and link.peer and link.peer[0] in self.machines):
+            return None
+        other = self.machines[link.peer[0]].links.get(link.peer[1])
+        return link.peer if other and other.up else None
+
+    def segment(self, end: End) -> Iterator[End]:
+        """Every device that hears a broadcast sent from `end` and has a stack of its own behind it."""
+        link = self.link(end)
+        if link.kind == "bridge":
+            yield from self._behind_bridge(end, "")
+        elif (other := self.peer(end)) is not None:
+            yield from self._entering(other)
+
+    def _entering(self, end: End) -> Iterator[End]:
+        link = self.link(end)
+        if not link.master:
+            yield end
+            return
+        yield (end[0], link.master)
+        yield from self._behind_bridge((end[0], link.master), link.name)
+
+    def _behind_bridge(self, bridge: End, came_from: str) -> Iterator[End]:
+        for port in self.machines[bridge[0]].ports(bridge[1]):
+            if port.name != came_from and (other := self.peer((bridge[0], port.name))) is not None:
+                yield from self._entering(other)
+
+    def port_to(self, bridge: End, mac: str) -> Link | None:
+        """The port behind which a MAC lives: what the bridge has learned by the time of an ARP answer."""
+        for port in self.machines[bridge[0]].ports(bridge[1]):
+            other = self.peer((bridge[0], port.name))
+            if other and any(self.mac(end) == mac for end in self._entering(other)):
+                return port
+        return None
+
+    def owner(self, end: End, address: IPAddress) -> End | None:
+        """Who answers ARP for an address on the segment of `end`. A Linux host answers for any address of its own,
+        on whichever device it is asked; the device that bears it comes first."""
+        heard = [other for other in self.segment(end) if address in self.machines[other[0]].local]
+        bearing = [
+            other
+            for other in heard
+            if any(a.dev == other[1] and a.address.ip == address for a in self.machines[other[0]].plan.addresses)
+        ]
+        return next(iter((*bearing, *heard)), None)
