@@ -81,5 +81,13 @@ class MissingFeature(HostError):
         super().__init__(f"this kernel has no {feature}{named}", hint=hint or (module and f"modprobe {module}"))
 
 
+class Conflict(EmuError):
+    pass
+
+
+class Gone(EmuError):
+    pass
+
+
 class KernelError(EmuError):
     pass

@@ -53,6 +53,7 @@ class Pod:
     grace_period_s: int = 30
     resolv_conf: str = ""  # file text
     hosts: str = ""  # file text
+    service_env: Mapping[str, str] = field(default_factory=dict)  # Service variables as of its start; part of each env
 
     @property
     def key(self) -> str:

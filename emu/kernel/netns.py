@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -35,12 +35,12 @@ def current(name: str) -> Netns:
 
 
 def create(name: str) -> Netns:
-    """A new namespace, bound at /run/netns/NAME. Its `lo` is down: `netlink.Batch.loopback` brings it up."""
+    """A new namespace, bound at /run/netns/NAME. Its `lo` is down."""
     return create_all((name,))[0]
 
 
-def create_all(names: Iterable[str]) -> list[Netns]:
-    """Many at once, the thread going home only at the end."""
+def create_all(names: Iterable[str], inside: Callable[[Netns], object] = lambda _: None) -> list[Netns]:
+    """Many at once, the thread going home only at the end. `inside` is called in each while the thread is there."""
     os.makedirs(DIRECTORY, exist_ok=True)
     home = os.open(_OWN, _FLAGS)
     made: list[Netns] = []
@@ -50,7 +50,8 @@ def create_all(names: Iterable[str]) -> list[Netns]:
             fd = os.open(_OWN, _FLAGS)
             made.append(Netns(name, fd))
             made[-1] = Netns(name, fd, _bind(name))
-    except OSError:
+            inside(made[-1])
+    except BaseException:
         for netns in made:
             _forget(netns)
         raise

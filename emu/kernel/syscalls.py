@@ -54,7 +54,7 @@ def _error(what: str) -> OSError:
 
 
 def unshare(flags: int) -> None:
-    """The calling thread gets new namespaces. CLONE_NEWPID is for its children to come; CLONE_NEWUSER wants one thread."""
+    """New namespaces for the calling thread (PID: for its later children; user: only while it is the sole thread)."""
     if _unshare(flags) < 0:
         raise _error(f"unshare({flags:#x})")
 

@@ -1,0 +1,62 @@
+"""Whether the ranges hold what the manifests ask for, with the arithmetic; asked before a cluster is brought up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from emu.api.objects import DaemonSet, Deployment, Objects, Pod, ReplicaSet
+from emu.api.topology import Topology
+from emu.cluster.nodes import nodes, ranges
+from emu.cluster.objectmap import of_kind, subject
+from emu.cluster.passes.addresses import CONDITION, NO_SANDBOX, capacity
+from emu.errors import PlanError
+
+HINT = "give a larger ranges.pods, a shorter ranges.node_pod_prefix, more nodes, or ask for fewer Pods"
+
+
+def check_totals(topology: Topology, objects: Objects) -> None:
+    """Before anything is made of the manifests: all Pods against all Nodes."""
+    made = nodes(topology)
+    wanted = dict(_wanted(topology, objects))
+    total = sum(wanted.values())
+    for network, cidr in zip(ranges(topology, "pods"), made[0].pod_cidrs, strict=True):
+        room = capacity(cidr)
+        if total > room * len(made):
+            raise PlanError(
+                f"ranges.pods {network} holds {len(made)} nodes x {room} Pods (a /{cidr.prefixlen} each, less network, "
+                f"gateway and broadcast) = {room * len(made)}, the manifests ask for {total}: "
+                + ", ".join(f"{name} {number}" for name, number in wanted.items() if number),
+                hint=HINT,
+            )
+
+
+def _wanted(topology: Topology, objects: Objects) -> Iterator[tuple[str, int]]:
+    system = ("Deployment", "kube-system", "coredns")
+    if system not in objects:
+        yield "Deployment kube-system/coredns", topology.dns.replicas
+    for deployment in of_kind(objects, Deployment):
+        yield subject(deployment), deployment.spec.replicas
+    for replica_set in of_kind(objects, ReplicaSet):
+        yield subject(replica_set), replica_set.spec.replicas
+    for daemon in of_kind(objects, DaemonSet):
+        yield subject(daemon), len(topology.nodes)
+    yield "Pods of their own", sum(1 for _ in of_kind(objects, Pod))
+
+
+def check_nodes(topology: Topology, objects: Objects) -> None:
+    """After every Pod has its Node: each Node's own range."""
+    without = Counter(pod.spec.node_name for pod in of_kind(objects, Pod) if _has_no_address(pod))
+    for node in nodes(topology):
+        if without[node.name]:
+            placed = sum(pod.spec.node_name == node.name for pod in of_kind(objects, Pod))
+            rooms = " and ".join(f"{cidr} holds {capacity(cidr)}" for cidr in node.pod_cidrs)
+            raise PlanError(
+                f"node {node.name}: {placed} Pods are to run there, its range {rooms} "
+                f"(less network, gateway and broadcast): {without[node.name]} Pods get no address",
+                hint=HINT,
+            )
+
+
+def _has_no_address(pod: Pod) -> bool:
+    return any((condition.type, condition.reason) == (CONDITION, NO_SANDBOX) for condition in pod.status.conditions)

@@ -1,0 +1,68 @@
+"""Reading and changing the immutable mapping of objects that the passes hand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TypeVar
+
+from emu.api.load import str_of
+from emu.api.objects import Key, KubeObject, Objects, key_of
+
+Kind = TypeVar("Kind", bound=KubeObject)
+
+SYSTEM_NAMESPACE = "kube-system"
+
+
+def of_kind(objects: Objects, kind: type[Kind]) -> Iterator[Kind]:
+    return (obj for obj in objects.values() if type(obj) is kind)
+
+
+def changed(objects: Objects, puts: Iterable[KubeObject] = (), deletes: Iterable[Key] = ()) -> Objects:
+    """`objects` with these written and those gone; `objects` itself when there is nothing to do."""
+    writes = {key: obj for obj in puts if objects.get(key := key_of(obj)) is not obj}
+    gone = [key for key in deletes if key in objects]
+    if not writes and not gone:
+        return objects
+    copy = {**objects, **writes}
+    for key in gone:
+        copy.pop(key, None)
+    return MappingProxyType(copy)
+
+
+def differences(old: Objects, new: Objects) -> tuple[tuple[KubeObject, ...], tuple[Key, ...]]:
+    """(puts, deletes) that turn `old` into `new`, for `Store.write`. Unchanged objects are the same object."""
+    puts = tuple(obj for key, obj in new.items() if old.get(key) is not obj)
+    return puts, tuple(key for key in old if key not in new)
+
+
+def by_owner(objects: Objects, kind: type[Kind]) -> Mapping[str, list[Kind]]:
+    """Objects of a kind, in order, by the uid of their controller; "" for those without."""
+    owned: dict[str, list[Kind]] = {}
+    for obj in of_kind(objects, kind):
+        owned.setdefault(owner_uid(obj), []).append(obj)
+    return owned
+
+
+def owner_uid(obj: KubeObject) -> str:
+    return next((ref.uid for ref in obj.metadata.owner_references if ref.controller), "")
+
+
+def in_turn(objs: Iterable[Kind]) -> list[Kind]:
+    """The order objects are served in: the older first; of one age the system's first (their priority class is the
+    highest in a real cluster), then as they stand in the mapping, which is the order of the manifests."""
+    return sorted(objs, key=lambda obj: (obj.metadata.creation_timestamp, not _is_system(obj)))
+
+
+def _is_system(obj: KubeObject) -> bool:
+    meta = obj.metadata
+    return meta.namespace == SYSTEM_NAMESPACE or (obj.KIND, meta.namespace, meta.name) == (
+        "Service",
+        "default",
+        "kubernetes",
+    )
+
+
+def subject(obj: KubeObject) -> str:
+    """How messages name an object: `Service default/web`, `Node node1`."""
+    return str_of(key_of(obj))

@@ -1,0 +1,64 @@
+"""Garbage collection: what belonged to something that is gone goes too. A Pod that has a Node terminates first.
+
+An owner is gone when its object is missing or has another uid (it was deleted and made again); a namespace when it is
+missing or terminating. Source: kubernetes pkg/controller/garbagecollector, pkg/controller/namespace.
+"""
+
+from __future__ import annotations
+
+from emu.api.objects import Key, KubeObject, Namespace, Objects, Pod, key_of
+from emu.api.topology import Topology
+from emu.cluster.lifecycle import PERMANENT_NAMESPACES, is_terminating, terminated
+from emu.cluster.objectmap import changed, of_kind
+
+
+def collect(topology: Topology, objects: Objects, now: str) -> Objects:
+    """Cascades: a Deployment's ReplicaSets go, then their Pods."""
+    while True:
+        rest = _once(objects, now)
+        if rest is objects:
+            return objects
+        objects = rest
+
+
+def _once(objects: Objects, now: str) -> Objects:
+    puts: list[KubeObject] = []
+    deletes: list[Key] = []
+    for key, obj in objects.items():
+        if not (_is_orphan(obj, objects) or _is_terminating_without_node(obj)):
+            continue
+        if isinstance(obj, Pod) and obj.spec.node_name:
+            puts.append(terminated(obj, now))
+        else:
+            deletes.append(key)
+    return changed(objects, puts, [*deletes, *_empty_namespaces(objects)])
+
+
+def _is_orphan(obj: KubeObject, objects: Objects) -> bool:
+    meta = obj.metadata
+    if meta.namespace:
+        namespace = objects.get(("Namespace", "", meta.namespace))
+        if namespace is None or _is_ending(namespace):
+            return True
+    return any(_is_gone(objects.get((ref.kind, meta.namespace, ref.name)), ref.uid) for ref in meta.owner_references)
+
+
+def _is_ending(namespace: KubeObject) -> bool:
+    return is_terminating(namespace) and namespace.metadata.name not in PERMANENT_NAMESPACES
+
+
+def _is_gone(owner: KubeObject | None, uid: str) -> bool:
+    return owner is None or bool(uid and owner.metadata.uid != uid)
+
+
+def _is_terminating_without_node(obj: KubeObject) -> bool:
+    """No kubelet would ever confirm the end of a Pod that was not placed."""
+    return isinstance(obj, Pod) and is_terminating(obj) and not obj.spec.node_name
+
+
+def _empty_namespaces(objects: Objects) -> list[Key]:
+    ending = [namespace for namespace in of_kind(objects, Namespace) if _is_ending(namespace)]
+    if not ending:
+        return []
+    used = {obj.metadata.namespace for obj in objects.values()}
+    return [key_of(namespace) for namespace in ending if namespace.metadata.name not in used]

@@ -1,0 +1,43 @@
+"""What is allowed and probably not meant, in a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from emu.api.objects import Endpoints, Objects, Pod, Service
+from emu.cluster.lifecycle import is_active
+from emu.cluster.objectmap import of_kind, subject
+from emu.cluster.passes.endpoints import target_number
+from emu.cluster.selected import Selected
+
+
+def warnings(objects: Objects) -> tuple[str, ...]:
+    return (*_services(objects), *_endpoints(objects), *_pods(objects))
+
+
+def _services(objects: Objects) -> Iterator[str]:
+    selected = Selected(objects)
+    for service in of_kind(objects, Service):
+        if not service.spec.selector:
+            continue
+        pods = [pod for pod in selected.by(service.metadata.namespace, service.spec.selector) if is_active(pod)]
+        if not pods:
+            labels = ",".join(f"{key}={value}" for key, value in service.spec.selector.items())
+            yield f"{subject(service)}: its selector {labels} matches no Pod in namespace {service.metadata.namespace}"
+        for port in service.spec.ports if pods else ():
+            if not any(target_number(port, pod) for pod in pods):
+                yield f"{subject(service)}: no selected Pod has a {port.protocol} port named {port.target_port}"
+
+
+def _endpoints(objects: Objects) -> Iterator[str]:
+    for obj in of_kind(objects, Endpoints):
+        if ("Service", obj.metadata.namespace, obj.metadata.name) not in objects:
+            yield f"{subject(obj)}: there is no Service of this name, nothing leads to these addresses"
+
+
+def _pods(objects: Objects) -> Iterator[str]:
+    for pod in of_kind(objects, Pod):
+        if is_active(pod) and not pod.status.pod_ip:
+            for condition in pod.status.conditions:
+                if condition.status == "False" and condition.message:
+                    yield f"{subject(pod)}: {condition.message}"

@@ -1,0 +1,253 @@
+"""The kernel side of a plan: applies changes, reads back what is there, releases what it made.
+
+Order: what goes, first rules and routes, then links, then namespaces; new namespaces with the sysctls that later
+links inherit; links (fabric, nodes, Pods: each needs those before it); the links' own sysctls; addresses, routes,
+neighbors, forwarding entries; netfilter. A link is born up, but nothing is sent: addresses come after, and IPv6 is
+switched off before where the plan does so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from emu.errors import EmuError, KernelError
+from emu.kernel import conntrack, firewall, netlink_links, netlink_routes, netns, read, sysctls
+from emu.kernel.handle import Act, Handle
+from emu.kernel.making import LinkMaker
+from emu.kernel.netns import Netns
+from emu.names import FABRIC_NETNS
+from emu.plan import diff, render
+from emu.plan.drift import Drift
+from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Sysctl
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTORS = 65536  # two for each Pod while it is made, one and its sockets after
+_RANK = {NetnsKind.FABRIC: 0, NetnsKind.NODE: 1, NetnsKind.POD: 2}
+
+
+class Kernel:
+    """One lab's namespaces. Made inside the sandbox; its own namespace is the fabric's. Not thread-safe: one apply
+    at a time."""
+
+    def __init__(self, lab: str) -> None:
+        self.lab = lab
+        self._handles: dict[str, Handle] = {}
+        self._plan: Plan | None = None
+        self._newborn: Handle | None = None  # what a namespace holds when it is made
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < min(_DESCRIPTORS, hard):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
+
+    def netns(self, name: str) -> Netns:
+        """KeyError when there is none of that name."""
+        return self._handles[name].netns
+
+    def apply(self, changes: Changes, new: Plan) -> None:
+        """`new` is the plan the changes lead to: a link's other end is looked up there."""
+        self._plan = new
+        gone = [change for change in changes.netns if change.new is None]
+        staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: _RANK[c.new.kind])  # type: ignore[union-attr]
+        try:
+            self._remove_values([change for change in staying if change.name in self._handles])
+            self._drop(gone)
+            born = self._create([change for change in staying if change.name not in self._handles])
+            left = LinkMaker(self._handles, new).make(staying)
+            for change in staying:
+                self._fill(change, left.get(change.name, []), born=change.name in born)
+            self._restore(staying, new.iptables)
+        finally:
+            for change in staying:
+                if change.name in self._handles and change.new.kind is NetnsKind.POD:  # type: ignore[union-attr]
+                    self._handles[change.name].rest()
+
+    def read(self, plan: NetnsPlan) -> NetnsPlan:
+        """What is there now, in the same shapes. KeyError when there is no such namespace."""
+        return read.read(plan, self._handles[plan.name], self._handles, self._plan.iptables if self._plan else "nft")
+
+    def flush_conntrack(
+        self,
+        name: str,
+        *,
+        orig_dst: IPAddress | None = None,
+        dst_nat: IPAddress | None = None,
+        dport: int = 0,
+    ) -> int:
+        """Delete the UDP entries of an endpoint or Service that is gone; returns how many there were."""
+        return conntrack.flush_udp(self.netns(name), orig_dst=orig_dst, dst_nat=dst_nat, dport=dport)
+
+    def repair(self, drifts: Iterable[Drift]) -> None:
+        """Bring back what the last applied plan says."""
+        if self._plan is None:
+            raise KernelError("nothing has been applied, so nothing can be repaired")
+        merged: dict[str, NetnsChange] = {}
+        for drift in drifts:
+            change = drift.change
+            before = merged.get(drift.netns, NetnsChange(name=drift.netns, old=change.old, new=change.new))
+            merged[drift.netns] = _joined(before, change)
+        self.apply(Changes(netns=tuple(merged.values())), self._plan)
+
+    def close(self) -> list[Exception]:
+        """Release everything made here, by descriptor and index; errors are collected, not raised."""
+        errors: list[Exception] = []
+        for name, handle in reversed(self._handles.items()):
+            if name == FABRIC_NETNS:
+                errors += _attempt(lambda: self._delete_fabric(handle))  # noqa: B023 - called at once
+            handle.rest()
+            errors += netns.delete(handle.netns)
+        self._handles.clear()
+        return errors
+
+    def _delete_fabric(self, handle: Handle) -> None:
+        plan = self._plan.netns.get(FABRIC_NETNS) if self._plan else None
+        links = plan.links if plan else ()
+        acts = [
+            Act(netlink_links.delete(handle.indexes[link.name]), link, True)
+            for link in links
+            if link.name in handle.indexes
+        ]
+        handle.execute(acts)
+
+    # ---- what goes
+
+    def _remove_values(self, changes: Sequence[NetnsChange]) -> None:
+        for change in changes:
+            handle = self._handles[change.name]
+            if change.added or change.removed:
+                handle.refresh()
+            handle.execute([act for value in change.removed if (act := _removal(handle, value))])
+            handle.forget(value.name for value in change.removed if isinstance(value, Link))
+
+    def _drop(self, changes: Sequence[NetnsChange]) -> None:
+        """The kernel ends the namespace, and what is left in it, when its last user has gone."""
+        errors: list[OSError] = []
+        for change in changes:
+            handle = self._handles.pop(change.name, None)
+            if handle is not None:
+                log.info("%s# ip netns del %s", FABRIC_NETNS, change.name)
+                handle.rest()
+                errors += netns.delete(handle.netns)
+        if errors:
+            raise KernelError(f"{FABRIC_NETNS}# ip netns del: {errors[0]}")
+
+    # ---- what comes
+
+    def _create(self, changes: Sequence[NetnsChange]) -> set[str]:
+        """All new namespaces, by as many threads as there are cores: the kernel makes them side by side."""
+        plans = [change.new for change in changes if change.new is not None]
+        for plan in [plan for plan in plans if plan.kind is NetnsKind.FABRIC]:
+            handle = self._handles[plan.name] = Handle(netns.current(plan.name))
+            handle.refresh()
+            sysctls.write(plan.name, _early(plan))
+            plans.remove(plan)
+        if plans:
+            self._create_all(plans)
+        return {change.name for change in changes}
+
+    def _create_all(self, plans: Sequence[NetnsPlan]) -> None:
+        threads = min(os.cpu_count() or 1, 4, 1 + len(plans) // 8)
+        shares = [plans[i::threads] for i in range(threads)]
+        newborn = self._newborn = self._newborn or _probe()
+        made: dict[str, Handle] = {}
+        try:
+            with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="netns") as pool:
+                list(pool.map(lambda share: _create_share(share, newborn, made), shares))
+        except OSError as error:
+            raise KernelError(f"{FABRIC_NETNS}# ip netns add: {error}") from error
+        finally:
+            self._handles |= {plan.name: made[plan.name] for plan in plans if plan.name in made}
+
+    def _fill(self, change: NetnsChange, first: Sequence[Act], *, born: bool) -> None:
+        handle = self._handles[change.name]
+        late = [v for v in change.added if isinstance(v, Sysctl) and (not born or diff.link_of(v))]
+        if late:
+            with netns.entered(handle.netns):
+                sysctls.write(change.name, late)
+        acts = [Act(netlink_links.up(netlink_links.LOOPBACK), "ip link set lo up")] if born else []
+        acts += first
+        for value in change.added:
+            if not isinstance(value, Link | Sysctl):
+                acts.append(_addition(handle, value))
+        handle.execute(acts)
+
+    def _restore(self, changes: Sequence[NetnsChange], variant: str) -> None:
+        cache: dict[tuple[int, int], str] = {}
+        calls = [
+            call
+            for change in changes
+            if change.tables
+            for call in firewall.restores(self._handles[change.name].netns, change.tables, cache)
+        ]
+        if calls:
+            firewall.restore_all(calls, variant)
+
+
+def _create_share(plans: Sequence[NetnsPlan], newborn: Handle, made: dict[str, Handle]) -> None:
+    queue = iter(plans)
+
+    def inside(new: Netns) -> None:
+        plan = next(queue)
+        handle = made[plan.name] = Handle(new, dict(newborn.indexes), newborn.next_index)
+        handle.open_here()
+        sysctls.write(plan.name, _early(plan))
+
+    if log.isEnabledFor(logging.INFO):
+        for plan in plans:
+            log.info("%s", render.command(FABRIC_NETNS, plan))
+    netns.create_all([plan.name for plan in plans], inside)
+
+
+def _probe() -> Handle:
+    """Kernels with tunnel modules put `tunl0`, `sit0` … into every new namespace: see once what there is."""
+    handle = Handle(netns.create(".probe"))
+    handle.refresh()
+    handle.rest()
+    netns.delete(handle.netns)
+    return handle
+
+
+def _early(plan: NetnsPlan) -> list[Sysctl]:
+    """Those that do not name a link: the links made later inherit `default`."""
+    return [sysctl for sysctl in plan.sysctls if not diff.link_of(sysctl)]
+
+
+def _addition(handle: Handle, value: object) -> Act:
+    try:
+        return Act(netlink_routes.add(value, handle.indexes), value)  # type: ignore[arg-type]
+    except KeyError as error:
+        raise KernelError(f"{render.command(handle.netns.name, value)} : there is no link {error}") from None
+
+
+def _removal(handle: Handle, value: object) -> Act | None:
+    """None when the link it lives on is gone, and it with it."""
+    if isinstance(value, Sysctl):
+        return None
+    try:
+        if isinstance(value, Link):
+            return Act(netlink_links.delete(handle.indexes[value.name]), value, True)
+        return Act(netlink_routes.delete(value, handle.indexes), value, True)  # type: ignore[arg-type]
+    except KeyError:
+        return None
+
+
+def _joined(first: NetnsChange, second: NetnsChange) -> NetnsChange:
+    return NetnsChange(
+        name=first.name,
+        old=first.old,
+        new=first.new,
+        added=tuple(dict.fromkeys((*first.added, *second.added))),
+        removed=tuple(dict.fromkeys((*first.removed, *second.removed))),
+        tables=(*first.tables, *second.tables),
+    )
+
+
+def _attempt(action: Callable[[], object]) -> list[Exception]:
+    try:
+        action()
+    except (EmuError, OSError) as error:
+        return [error]
+    return []

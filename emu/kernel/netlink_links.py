@@ -1,0 +1,152 @@
+"""rtnetlink messages for links: veth pairs across namespaces, bridges, VXLAN, bridge ports.
+
+A link is made complete by one message: name, index, MAC, MTU, master, up; and for a veth the other end as well (all
+but up), put straight into its own namespace. The caller chooses the indexes, so nothing need be read back. Only what
+belongs to a bridge port (hairpin) wants a second message, because the port exists only after the first.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from emu.kernel.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Request,
+    attr,
+    attr_text,
+    attr_u8,
+    attr_u32,
+    attributes,
+    nested,
+)
+from emu.plan.model import Link, Role, Vxlan
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+AF_UNSPEC = 0
+IFF_UP = 1
+LOOPBACK = 1  # the index of lo, in every namespace
+
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_LINKINFO, IFLA_NET_NS_FD = 18, 28
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_VETH_INFO_PEER = 1
+_BRPORT_MODE = 4  # hairpin
+_BR_MCAST_SNOOPING = 23
+_VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
+
+_IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, mask of flags to change
+_BE16 = struct.Struct("!H")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a veth pair, as it is to be born in its namespace."""
+
+    link: Link
+    index: int
+    netns_fd: int
+
+
+def info(index: int, flags: int = 0, change: int = 0) -> bytes:
+    return _IFINFO.pack(AF_UNSPEC, 0, index, flags, change)
+
+
+def add(link: Link, index: int, *, master: int = 0, lower: int = 0, peer: Peer | None = None) -> Request:
+    """`master` is the bridge's index, `lower` that of a VXLAN's `dev`."""
+    data = _data(link, lower, peer)
+    body = _common(link, index, up=link.up) + nested(IFLA_LINKINFO, attr(_INFO_KIND, link.kind.encode()), data)
+    if master:
+        body += attr_u32(IFLA_MASTER, master)
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def hairpin(index: int, on: bool) -> Request:
+    """`bridge link set dev NAME hairpin on`, said as a property of a bridge's slave."""
+    data = nested(_INFO_SLAVE_DATA, attr_u8(_BRPORT_MODE, on))
+    return Request(RTM_NEWLINK, 0, info(index) + nested(IFLA_LINKINFO, attr(_INFO_SLAVE_KIND, b"bridge"), data))
+
+
+def modify(link: Link, index: int, master: int = 0) -> Request:
+    """Bring an existing link's MAC, MTU, master and state to what the plan says."""
+    return Request(RTM_NEWLINK, 0, _common(link, index, up=link.up) + attr_u32(IFLA_MASTER, master))
+
+
+def delete(index: int) -> Request:
+    """Deleting one end of a veth pair deletes the other."""
+    return Request(RTM_DELLINK, 0, info(index))
+
+
+def _data(link: Link, lower: int, peer: Peer | None) -> bytes:
+    """A switch of the fabric does not snoop: a bridge that does is itself a member of 224.0.0.106 and says so by IGMP
+    to all its ports, which a switch on the wire would not. A Node's bridge is left as the CNI plugin makes it."""
+    if peer is not None:
+        return nested(_INFO_DATA, attr(_VETH_INFO_PEER, _born(peer)))
+    if link.vxlan is not None:
+        return nested(_INFO_DATA, _vxlan(link.vxlan, lower))
+    if link.kind == "bridge" and link.role is Role.FABRIC:
+        return nested(_INFO_DATA, attr_u8(_BR_MCAST_SNOOPING, 0))
+    return b""
+
+
+def up(index: int) -> Request:
+    return Request(RTM_NEWLINK, 0, info(index, IFF_UP, IFF_UP))
+
+
+def _common(link: Link, index: int, *, up: bool) -> bytes:
+    body = info(index, IFF_UP if up else 0, IFF_UP) + attr_text(IFLA_IFNAME, link.name)
+    if link.mtu:
+        body += attr_u32(IFLA_MTU, link.mtu)
+    if link.mac:
+        body += attr(IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
+    return body
+
+
+def _born(peer: Peer) -> bytes:
+    """Down: it is made before this end, and a veth cannot be up without its other end (ENOTCONN)."""
+    return _common(peer.link, peer.index, up=False) + attr_u32(IFLA_NET_NS_FD, peer.netns_fd)
+
+
+def _vxlan(vxlan: Vxlan, lower: int) -> bytes:
+    """Everything else is left to the kernel, as flanneld leaves it."""
+    local = attr(_VXLAN_LOCAL if vxlan.local.version == 4 else _VXLAN_LOCAL6, vxlan.local.packed)
+    return b"".join(
+        (
+            attr_u32(_VXLAN_ID, vxlan.vni),
+            attr_u32(_VXLAN_LINK, lower) if lower else b"",
+            local,
+            attr_u8(_VXLAN_LEARNING, vxlan.learning),
+            attr(_VXLAN_PORT, _BE16.pack(vxlan.port)),
+        )
+    )
+
+
+class VxlanValues(NamedTuple):
+    """What the kernel tells of a VXLAN link: `local` packed, `lower` an index."""
+
+    vni: int
+    lower: int
+    local: bytes
+    port: int
+    learning: bool
+
+
+def kind(found: dict[int, bytes]) -> tuple[str, dict[int, bytes], bool]:
+    """(kind, its own attributes, hairpin as a bridge port) of a link read from the kernel."""
+    linkinfo = attributes(found.get(IFLA_LINKINFO, b""))
+    name = linkinfo.get(_INFO_KIND, b"").rstrip(b"\0").decode()
+    port = attributes(linkinfo.get(_INFO_SLAVE_DATA, b""))
+    return name, attributes(linkinfo.get(_INFO_DATA, b"")), port.get(_BRPORT_MODE, b"\0") != b"\0"
+
+
+def vxlan_values(data: dict[int, bytes]) -> VxlanValues:
+    return VxlanValues(
+        vni=int.from_bytes(data.get(_VXLAN_ID, b""), sys.byteorder),
+        lower=int.from_bytes(data.get(_VXLAN_LINK, b""), sys.byteorder),
+        local=data.get(_VXLAN_LOCAL) or data.get(_VXLAN_LOCAL6, b""),
+        port=int.from_bytes(data.get(_VXLAN_PORT, b""), "big"),
+        learning=data.get(_VXLAN_LEARNING, b"\0") != b"\0",
+    )

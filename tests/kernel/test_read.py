@@ -1,0 +1,75 @@
+"""What the kernel holds, read back in plan shapes; what somebody changed, found and mended."""
+
+from __future__ import annotations
+
+import lab
+import pytest
+from test_apply import pings, up
+
+from emu.kernel import process
+from emu.plan.drift import drift
+
+pytestmark = pytest.mark.root
+
+
+def drifts(kernel, plan):
+    return [d for space in plan.netns.values() for d in drift(space, kernel.read(space))]
+
+
+def test_what_is_read_is_what_was_planned(sandbox):
+    def inside():
+        plan = lab.plan(nodes=3, pods=2)
+        kernel = up(plan)
+        return [str(d) for d in drifts(kernel, plan)]
+
+    assert sandbox(inside) == []
+
+
+def test_reading_gives_equal_values_not_only_near_ones(sandbox):
+    def inside():
+        plan = lab.plan()
+        kernel = up(plan)
+        fields = ("links", "addresses", "routes", "rules", "neighbors", "fdb", "sysctls")
+        return [
+            (space.name, field, set(getattr(space, field)) ^ set(getattr(kernel.read(space), field)))
+            for space in plan.netns.values()
+            for field in fields
+            if set(getattr(space, field)) != set(getattr(kernel.read(space), field))
+        ]
+
+    assert sandbox(inside) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "command", "found"),
+    [
+        ("node1", "ip route del 10.244.2.0/24", "route 10.244.2.0/24"),
+        ("node1", "bridge fdb del 02:00:00:04:02:00 dev flannel.1", "FDB entry 02:00:00:04:02:00 dev flannel.1"),
+        ("node1", "ip neigh del 10.244.2.0 dev flannel.1", "neighbor 10.244.2.0 dev flannel.1"),
+        ("node1", "sysctl -w net.ipv4.ip_forward=0", "sysctl net.ipv4.ip_forward"),
+        ("node1", "ip link set cni0 down", "link cni0"),
+        ("node1", "ip link del flannel.1", "link flannel.1"),
+        ("node1", "ip link del cni0", "link cni0"),
+        ("node1", "ip address del 10.244.1.1/24 dev cni0", "address 10.244.1.1/24"),
+        ("node1", "ip link set veth00010001 nomaster", "link veth00010001"),
+        ("node1", "ip link del veth00010001", "link veth00010001"),
+        ("default.p1-1", "ip route del default", "route 0.0.0.0/0"),
+        ("default.p1-1", "ip link set eth0 mtu 1300", "link eth0"),
+        ("node1", "ip rule del priority 512", "ip rule 512"),
+        ("node1", "ip route add blackhole 10.244.2.2/32", "route 10.244.2.2/32"),
+    ],
+)
+def test_what_somebody_broke_is_named_and_mended(sandbox, where, command, found):
+    def inside():
+        plan = lab.plan()
+        kernel = up(plan)
+        process.run(command.split(), ns=kernel.netns(where))
+        seen = drifts(kernel, plan)
+        kernel.repair(seen)
+        left = [str(d) for d in drifts(kernel, plan)]
+        return [(d.netns, d.what) for d in seen], left, pings(kernel, "default.p1-1", "10.244.2.2")
+
+    seen, left, works = sandbox(inside)
+    assert (where, found) in seen
+    assert left == []
+    assert works
