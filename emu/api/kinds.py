@@ -55,7 +55,7 @@ def class_of(node: Any, place: Place | None, ignored: set[str]) -> Any:
     try:
         return _class_of(node, ignored)
     except Wrong as wrong:
-        raise wrong.located(place, node) from None
+        raise wrong.located(place, node, "" if wrong.sentence else codec.subject(node)) from None
 
 
 def _class_of(node: Any, ignored: set[str]) -> Any:
@@ -68,7 +68,7 @@ def _class_of(node: Any, ignored: set[str]) -> Any:
     if not isinstance(kind, str):
         raise Wrong(f"is {shown(kind)}, must be a string", "kind")
     if kind in BUILT:
-        return _checked(BUILT[kind], node["apiVersion"], codec.subject(node))
+        return _checked(BUILT[kind], node["apiVersion"])
     if kind in IGNORED:
         ignored.add(kind)
         return None
@@ -78,11 +78,9 @@ def _class_of(node: Any, ignored: set[str]) -> Any:
     raise Wrong(f"kind {kind} is not known{'; ' if near else ''}{near}", "kind", sentence=True, hint=_all_kinds())
 
 
-def _checked(cls: Any, version: Any, subject: str) -> Any:
+def _checked(cls: Any, version: Any) -> Any:
     if version != cls.API_VERSION:
-        raise Wrong(
-            f"{subject}: apiVersion is {shown(version)}, must be {cls.API_VERSION}", "apiVersion", sentence=True
-        )
+        raise Wrong(f"is {shown(version)}, must be {cls.API_VERSION}", "apiVersion")
     return cls
 
 

@@ -7,9 +7,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emu.api import codec, kinds, topologyfile, tree, validate
-from emu.api.objects import CLUSTER_SCOPED, Key, KubeObject, Node, key_of
+from emu.api import codec, images, kinds, topologyfile, tree, validate
+from emu.api.objects import (
+    CLUSTER_SCOPED,
+    DaemonSet,
+    Deployment,
+    Key,
+    KubeObject,
+    Node,
+    Pod,
+    PodSpec,
+    ReplicaSet,
+    key_of,
+)
 from emu.api.topology import Topology
+from emu.api.wrong import Wrong
 from emu.errors import InputError, Place
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -57,7 +69,34 @@ def testbed(path: Path) -> tuple[Topology, Loaded]:
     """A topology with its manifests."""
     file = topology_file(path)
     topo = topology(file)
-    return topo, manifests(manifest_paths(topo, file))
+    loaded = manifests(manifest_paths(topo, file))
+    check_images(loaded, images.load_registry(topo.images))
+    return topo, loaded
+
+
+def check_images(loaded: Loaded, registry: Mapping[str, images.Image]) -> None:
+    """Raises InputError, with the line, for a container that no program stands for."""
+    for obj in loaded.objects:
+        spec, path = pod_spec(obj)
+        if spec is None:
+            continue
+        for field_name, containers in (("containers", spec.containers), ("initContainers", spec.init_containers)):
+            for index, container in enumerate(containers):
+                try:
+                    images.program(container, registry)
+                except Wrong as wrong:
+                    key = key_of(obj)
+                    wrong.under(*path, field_name, index)
+                    raise wrong.located(loaded.places.get(key), loaded.sources.get(key), codec.title(obj)) from None
+
+
+def pod_spec(obj: KubeObject) -> tuple[PodSpec | None, tuple[str, ...]]:
+    """What Pods an object is or makes, and the path to it; (None, ()) for a kind without."""
+    if isinstance(obj, Pod):
+        return obj.spec, ("spec",)
+    if isinstance(obj, Deployment | ReplicaSet | DaemonSet):
+        return obj.spec.template.spec, ("spec", "template", "spec")
+    return None, ()
 
 
 def manifests(paths: Iterable[Path]) -> Loaded:
@@ -79,7 +118,7 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"not text: {error.reason}", place=Place(str(path))) from None
     except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from emu.api.meta import json_name
+
 IMPAIRMENT_FIELDS = ("delay_ms", "rate_mbit", "loss_percent")
 
 
@@ -32,7 +34,7 @@ class Ranges:
     nodes: tuple[str, ...] = ("192.168.100.0/24",)
     pods: tuple[str, ...] = ("10.244.0.0/16",)
     services: tuple[str, ...] = ("10.96.0.0/12",)
-    node_pod_prefix: int = 24
+    node_pod_prefix: int = json_name("node_pod_prefix", default=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

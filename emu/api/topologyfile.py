@@ -9,13 +9,6 @@ from emu.api.topology import Topology
 from emu.api.wrong import Wrong
 from emu.errors import InputError, Place
 
-#: kubeadm's and Flannel's for IPv4, kind's for IPv6.
-DEFAULT_RANGES = {
-    "nodes": {4: "192.168.100.0/24", 6: "fd00:192:168:100::/64"},
-    "pods": {4: "10.244.0.0/16", 6: "fd00:10:244::/56"},
-    "services": {4: "10.96.0.0/12", 6: "fd00:10:96::/112"},
-}
-
 
 def parse(text: str, file: str) -> Topology:
     documents = list(tree.documents(text, file))
@@ -73,7 +66,7 @@ def _ranges(node: dict[str, Any]) -> None:
         return
     family = node.get("family") or "ipv4"
     versions = topologyrules.FAMILIES.get(family, (4,)) if isinstance(family, str) else (4,)
-    for name, defaults in DEFAULT_RANGES.items():
+    for name, defaults in topologyrules.DEFAULT_RANGES.items():
         if ranges.get(name) is None:
             ranges[name] = [defaults[version] for version in versions]
         elif isinstance(ranges[name], str):

@@ -15,6 +15,14 @@ IPNetwork = IPv4Network | IPv6Network
 
 FAMILIES = {"ipv4": (4,), "ipv6": (6,), "ipv4-ipv6": (4, 6), "ipv6-ipv4": (6, 4)}
 MOST_NODES = 1000
+
+#: kubeadm's and Flannel's for IPv4, kind's for IPv6.
+DEFAULT_RANGES = {
+    "nodes": {4: "192.168.100.0/24", 6: "fd00:192:168:100::/64"},
+    "pods": {4: "10.244.0.0/16", 6: "fd00:10:244::/56"},
+    "services": {4: "10.96.0.0/12", 6: "fd00:10:96::/112"},
+}
+DEFAULTS = {text for each in DEFAULT_RANGES.values() for text in each.values()}
 IPV6_POD_PREFIX = 64  # kubeadm's node-cidr-mask-size-ipv6
 
 _IFNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
@@ -58,7 +66,8 @@ def _ranges(ranges: Ranges, family: str) -> dict[str, tuple[IPNetwork, ...]]:
         _versions(each, family, "ranges", name)
     flat = [(f"ranges.{name}", network) for name, each in networks.items() for network in each]
     for a, net_a, b, net_b in overlaps(flat):
-        raise Wrong(f"{a} {net_a} overlaps {b} {net_b}", "ranges", b.removeprefix("ranges."), sentence=True)
+        chosen = a if str(net_b) in DEFAULTS else b
+        raise Wrong(f"{a} {net_a} overlaps {b} {net_b}", *chosen.split("."), sentence=True)
     return networks
 
 

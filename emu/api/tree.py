@@ -15,6 +15,7 @@ from emu.errors import InputError, Place
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
+DEEPEST = 100  # levels of nesting; a Pod template has about ten
 _TRUE = frozenset({"true", "yes", "on"})
 
 
@@ -38,16 +39,15 @@ def documents(text: str, file: str) -> Iterator[Any]:
     """Every document of the text that is not empty."""
     try:
         loader = _Loader(text)
-        while loader.check_node():
-            value = _Builder(file).build(loader.get_node())
-            if value is not None:
-                yield value
+        while loader.check_event():
+            if isinstance(loader.get_event(), yaml.DocumentStartEvent):
+                value = _Builder(file, loader).build(loader.get_event(), 0)
+                if value is not None:
+                    yield value
     except yaml.MarkedYAMLError as error:
         raise _broken(error, file) from None
     except yaml.reader.ReaderError as error:
         raise InputError(f"not text: {error.reason}", place=Place(file, _line_at(text, error.position))) from None
-    except RecursionError:
-        raise InputError("nested too deeply", place=Place(file, 1)) from None
 
 
 def _line_at(text: str, position: int) -> int:
@@ -83,74 +83,93 @@ def plain(value: Any) -> Any:
 
 
 class _Builder:
-    """Nodes to values. An aliased node is built once and shared."""
+    """The events of one document to values. What has an anchor is built once and shared.
 
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.built: dict[int, Any] = {}
+    Not PyYAML's nodes: it composes those by recursion in C, and a text nested deeply enough ends the process."""
 
-    def build(self, node: yaml.Node) -> Any:
-        if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node)
-        value = self.built.get(id(node))
-        if value is None:
-            value = self.mapping(node) if isinstance(node, yaml.MappingNode) else self.sequence(node)
-            self.built[id(node)] = value
-        elif value is _OPEN:
-            raise self.error(node, "an anchor holds an alias to itself")
+    def __init__(self, file: str, loader: Any) -> None:
+        self.file, self.next, self.resolve = file, loader.get_event, loader.resolve
+        self.anchors: dict[str, Any] = {}
+
+    def build(self, event: Any, depth: int) -> Any:
+        if isinstance(event, yaml.AliasEvent):
+            return self.alias(event)
+        if depth > DEEPEST:
+            raise self.error(event, f"nested more than {DEEPEST} deep")
+        if event.anchor:
+            self.anchors[event.anchor] = _OPEN
+        if isinstance(event, yaml.ScalarEvent):
+            value = self.scalar(event)
+        else:
+            value = (self.mapping if isinstance(event, yaml.MappingStartEvent) else self.sequence)(event, depth + 1)
+        if event.anchor:
+            self.anchors[event.anchor] = value
         return value
 
-    def mapping(self, node: yaml.MappingNode) -> Map:
-        self.built[id(node)] = _OPEN
+    def alias(self, event: Any) -> Any:
+        if event.anchor not in self.anchors:
+            raise self.error(event, f"there is no anchor &{event.anchor}")
+        value = self.anchors[event.anchor]
+        if value is _OPEN:
+            raise self.error(event, f"anchor &{event.anchor} holds an alias to itself")
+        return value
+
+    def mapping(self, start: Any, depth: int) -> Map:
         result, lines = Map(), dict[str, int]()
         merged: list[Map] = []
-        for key_node, value_node in node.value:
-            if key_node.tag == _TAG + "merge":
-                merged += self.bases(value_node)
-                continue
-            key = self.key(key_node)
-            line = key_node.start_mark.line + 1
-            if key in lines:
-                raise self.error(key_node, f"key {key} stands here a second time, first in line {lines[key]}")
-            lines[key] = line
-            result[key] = self.build(value_node)
+        while not isinstance(event := self.next(), yaml.MappingEndEvent):
+            key, line = self.key(event), event.start_mark.line + 1
+            value = self.build(self.next(), depth)
+            if key == "<<" and event.implicit[0]:
+                merged += self.bases(event, value)
+            elif key in lines:
+                raise self.error(event, f"key {key} stands here a second time, first in line {lines[key]}")
+            else:
+                result[key], lines[key] = value, line
         for base in merged:
             for key, value in base.items():
                 if key not in result:
                     result[key], lines[key] = value, base.lines[key]
-        result.line, result.lines = node.start_mark.line + 1, lines
+        result.line, result.lines = start.start_mark.line + 1, lines
         return result
 
-    def bases(self, node: yaml.Node) -> list[Map]:
+    def bases(self, event: Any, value: Any) -> list[Map]:
         """What `<<:` names: a mapping, or a list of them (the earlier wins)."""
-        value = self.build(node)
         bases = value if isinstance(value, Seq) else [value]
         if not all(isinstance(base, Map) for base in bases):
-            raise self.error(node, "<<: wants a mapping or a list of mappings")
+            raise self.error(event, "<<: wants a mapping or a list of mappings")
         return bases
 
-    def key(self, node: yaml.Node) -> str:
-        if not isinstance(node, yaml.ScalarNode):
-            raise self.error(node, "a key must be a string, not a mapping or a list")
-        return str(node.value)
+    def key(self, event: Any) -> str:
+        if isinstance(event, yaml.ScalarEvent):
+            return str(event.value)
+        raise self.error(event, "a key must be a string")
 
-    def sequence(self, node: yaml.Node) -> Seq:
-        self.built[id(node)] = _OPEN
-        result = Seq(self.build(item) for item in node.value)
-        result.line = node.start_mark.line + 1
-        result.lines = [item.start_mark.line + 1 for item in node.value]
+    def sequence(self, start: Any, depth: int) -> Seq:
+        result, lines = Seq(), []
+        while not isinstance(event := self.next(), yaml.SequenceEndEvent):
+            lines.append(event.start_mark.line + 1)
+            result.append(self.build(event, depth))
+        result.line, result.lines = start.start_mark.line + 1, lines
         return result
 
-    def scalar(self, node: yaml.ScalarNode) -> Any:
-        tag, text = node.tag, node.value
+    def scalar(self, event: Any) -> Any:
+        tag, text = event.tag, event.value
+        if tag is None or tag == "!":
+            if not event.implicit[0]:
+                return text
+            tag = self.resolve(yaml.ScalarNode, text, (True, False))
         if tag == "tag:yaml.org,2002:str":
             return text
         if not tag.startswith(_TAG):
-            raise self.error(node, f"tag {tag} is not known")
-        return _scalar(tag[len(_TAG) :], text)
+            raise self.error(event, f"tag {tag} is not known")
+        try:
+            return _scalar(tag[len(_TAG) :], text)
+        except ValueError:
+            raise self.error(event, f"{text} is no {tag[len(_TAG) :]}") from None
 
-    def error(self, node: yaml.Node, what: str) -> InputError:
-        return InputError(what, place=Place(self.file, node.start_mark.line + 1))
+    def error(self, event: Any, what: str) -> InputError:
+        return InputError(what, place=Place(self.file, event.start_mark.line + 1))
 
 
 _OPEN = object()
