@@ -99,7 +99,7 @@ class Claim:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._directory)
         listener = socket.socket(socket.AF_UNIX)
-        umask = os.umask(0o077)
+        umask = os.umask(0o177)
         try:
             listener.bind(_short(self._directory, name))
         finally:
