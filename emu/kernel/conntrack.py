@@ -43,6 +43,8 @@ class Tuple:
         if self.proto.startswith("icmp"):
             kind, code = divmod(self.dport, 256)
             return f"src={self.src} dst={self.dst} type={kind} code={code} id={self.sport}"
+        if self.proto.isdigit():
+            return f"src={self.src} dst={self.dst}"
         return f"src={self.src} dst={self.dst} sport={self.sport} dport={self.dport}"
 
 
@@ -62,7 +64,8 @@ class Entry:
 
     def __str__(self) -> str:
         """As `conntrack -L` prints it."""
-        parts = [f"{self.orig.proto:<8} {self.number} {self.timeout_s}", self.state, str(self.orig)]
+        name = "unknown" if self.orig.proto.isdigit() else self.orig.proto
+        parts = [f"{name:<8} {self.number} {self.timeout_s}", self.state, str(self.orig)]
         parts += ["" if self.status & _SEEN_REPLY else "[UNREPLIED]", str(self.reply)]
         parts += ["[ASSURED]" if self.status & _ASSURED else "", f"mark={self.mark} use={self.use}"]
         return " ".join(part for part in parts if part)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -88,8 +89,7 @@ def _text(pair: Pair, noflush: bool, cache: dict[tuple[int, int], str]) -> str:
 
 def _complaint(stderr: str, rules: str) -> str:
     """The tool's words, and the line of the text they speak of."""
-    said = stderr.strip()
-    for word in said.replace(":", " ").split():
-        if word.isdigit() and 0 < int(word) <= rules.count("\n"):
-            return f"{said}\n  line {word}: {rules.splitlines()[int(word) - 1]}"
-    return said or "failed without a word"
+    said = next(iter(stderr.strip().splitlines()), "failed without a word")
+    number = re.search(r"line:? (\d+)", stderr)
+    line = rules.splitlines()[int(number[1]) - 1] if number and int(number[1]) <= rules.count("\n") else ""
+    return f"{said}\n  line {number[1]}: {line}" if number and line not in ("", "COMMIT") else said
