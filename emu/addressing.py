@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import combinations
 
 IPNetwork = IPv4Network | IPv6Network
+
+#: What a default route leads to, by family.
+EVERYTHING: dict[int, IPNetwork] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 def carve(network: IPNetwork, prefix: int, index: int) -> IPNetwork:

@@ -1,0 +1,128 @@
+"""The Node network: switches and their cables in the fabric's netns, every Node's uplink, address, gateway, sysctls.
+
+Nothing here routes between Node networks, and the topology names no router: each Node still has the default route a
+real one has, because a program on a Node needs a route to a ClusterIP before netfilter can rewrite it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from emu import names
+from emu.addressing import EVERYTHING
+from emu.cluster.model import Cluster, IPAddress, IPInterface, Node
+from emu.errors import PlanError
+from emu.memo import Memo
+from emu.plan.merge import Fragment
+from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
+
+MAX_NAME = 15  # IFNAMSIZ - 1
+Pairs = tuple[tuple[str, str], ...]
+
+
+def plan(cluster: Cluster) -> Iterator[Fragment]:
+    fabric = cluster.topology.fabric
+    homes = tuple((node.name, node.switch) for node in cluster.nodes)
+    yield _fabric(cluster.name, cluster.seed, fabric.switches, fabric.links, fabric.mtu, homes)
+    taken = tuple(interface.ip for node in cluster.nodes for interface in node.addresses)
+    for node in cluster.nodes:
+        gateways = tuple(gateway(interface, taken) for interface in node.addresses)
+        yield _node((cluster.name, node.name), cluster.seed, node, gateways, fabric.mtu, cluster.families)
+
+
+def gateway(interface: IPInterface, taken: tuple[IPAddress, ...]) -> IPAddress:
+    """Where a router would be: the first address of the Node network that no Node has."""
+    return next(ip for ip in interface.network.hosts() if ip not in taken)
+
+
+def notes(cluster: Cluster) -> Iterator[str]:
+    taken = tuple(interface.ip for node in cluster.nodes for interface in node.addresses)
+    for via in sorted({str(gateway(interface, taken)) for node in cluster.nodes for interface in node.addresses}):
+        yield f"no router: nobody has {via}, the Nodes' default gateway, so packets to the outside end there"
+
+
+def ipv6_off(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
+    """Without IPv6 in the cluster no link shall send router solicitations, MLD reports or duplicate address probes.
+    `lo` keeps it: /etc/hosts says that localhost is also ::1. The order matters: `all` writes to `lo` too."""
+    if 6 in families:
+        return ()
+    values = (("all", "1"), ("default", "1"), ("lo", "0"))
+    return tuple(Sysctl(key=f"net.ipv6.conf.{which}.disable_ipv6", value=value) for which, value in values)
+
+
+def _make_fabric(seed: int, switches: tuple[str, ...], cables: Pairs, mtu: int, homes: Pairs) -> NetnsPlan:
+    links = [_switch(seed, name, mtu) for name in switches]
+    for a, b in cables:
+        links += [_port(seed, mtu, a, b, (names.FABRIC_NETNS, names.switch_port(seed, b, a)))]
+        links += [_port(seed, mtu, b, a, (names.FABRIC_NETNS, names.switch_port(seed, a, b)))]
+    links += [_port(seed, mtu, switch, node, (node, names.UPLINK)) for node, switch in homes]
+    return NetnsPlan(
+        name=names.FABRIC_NETNS,
+        kind=NetnsKind.FABRIC,
+        owner=names.FABRIC_NETNS,
+        links=tuple(links),
+        sysctls=_fabric_sysctls(),
+    )
+
+
+def _fabric_sysctls() -> tuple[Sysctl, ...]:
+    """Switches only switch: with bridge-nf-call the fabric's own conntrack and rules would see every packet again."""
+    tables = ("iptables", "ip6tables", "arptables")
+    calls = tuple(Sysctl(key=f"net.bridge.bridge-nf-call-{table}", value="0") for table in tables)
+    return (*ipv6_off(()), *calls)
+
+
+def _switch(seed: int, name: str, mtu: int) -> Link:
+    if len(name.encode()) > MAX_NAME:
+        raise PlanError(f"switch {name}: {len(name.encode())} bytes, an interface name has at most {MAX_NAME}")
+    mac = names.mac("switch", seed, name)
+    return Link(name=name, kind="bridge", role=Role.FABRIC, owner=name, mtu=mtu, mac=mac)
+
+
+def _port(seed: int, mtu: int, switch: str, towards: str, peer: tuple[str, str]) -> Link:
+    name = names.switch_port(seed, switch, towards)
+    mac = names.mac("port", seed, switch, towards)
+    return Link(
+        name=name, kind="veth", role=Role.FABRIC, owner=switch, mtu=mtu, mac=mac, master=switch, peer=peer
+    )  # fmt: skip
+
+
+def _make_node(
+    seed: int, node: Node, gateways: tuple[IPAddress, ...], mtu: int, families: tuple[int, ...]
+) -> NetnsPlan:
+    uplink = Link(
+        name=names.UPLINK,
+        kind="veth",
+        role=Role.UPLINK,
+        owner=node.name,
+        mtu=mtu,
+        mac=names.mac("uplink", seed, node.name),
+        peer=(names.FABRIC_NETNS, names.switch_port(seed, node.switch, node.name)),
+    )
+    return NetnsPlan(
+        name=node.name,
+        kind=NetnsKind.NODE,
+        owner=node.name,
+        links=(uplink,),
+        addresses=tuple(Address(dev=names.UPLINK, address=address) for address in node.addresses),
+        routes=tuple(Route(dst=EVERYTHING[via.version], dev=names.UPLINK, via=via) for via in gateways),
+        sysctls=_node_sysctls(families),
+    )
+
+
+def _node_sysctls(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
+    """What kubeadm asks of a Node, and what would otherwise be inherited from the machine, whatever that has."""
+    values = {
+        "net.ipv4.ip_forward": "1",
+        # Pods of one Node are on one bridge: without this a reply from a Service's backend is switched past the NAT.
+        "net.bridge.bridge-nf-call-iptables": "1",
+        "net.bridge.bridge-nf-call-ip6tables": "1",
+        "net.ipv4.conf.all.rp_filter": "0",
+        "net.ipv4.conf.default.rp_filter": "0",
+    }
+    if 6 in families:
+        values["net.ipv6.conf.all.forwarding"] = "1"
+    return (*ipv6_off(families), *(Sysctl(key=key, value=value) for key, value in values.items()))
+
+
+_fabric: Memo[NetnsPlan] = Memo(_make_fabric)
+_node: Memo[NetnsPlan] = Memo(_make_node)
