@@ -94,7 +94,7 @@ class Forwarder:
         if pending := self._pending.pop(ident, None):
             for timer in pending.timers:
                 timer.cancel()
-            pending.done(data and pending.message[:2] + data[2:])
+            pending.done(None if data is None else pending.message[:2] + data[2:])
 
 
 def forward(forwarder: Forwarder, query: wire.Query, answer: Answer, data: bytes, reply: Done, *, udp: bool) -> None:
@@ -111,7 +111,7 @@ def forward(forwarder: Forwarder, query: wire.Query, answer: Answer, data: bytes
 
 def _question(name: str, kind: str) -> bytes:
     header = wire.HEADER.pack(0, wire.RD, 1, 0, 0, 0)
-    return header + dns.name.from_text(name).to_wire() + struct.pack("!HH", dns.rdatatype.from_text(kind), 1)
+    return header + (dns.name.from_text(name).to_wire() or b"") + struct.pack("!HH", dns.rdatatype.from_text(kind), 1)
 
 
 def _joined(answer: Answer, found: bytes | None) -> Answer:

@@ -157,7 +157,8 @@ class _Connection:
         self._pod, self._poller, self._sock = pod, poller, sock
         self._received = bytearray()
         self._open = True
-        self._timer = poller.after(TCP_IDLE_S, self.close)
+        self._since = poller.clock()  # the last reply
+        self._timer = poller.after(TCP_IDLE_S, self._idle)
         poller.watch(sock.fileno(), self._readable)
 
     def _readable(self, _events: int) -> None:
@@ -187,14 +188,20 @@ class _Connection:
         """One reply fits the socket's buffer; a peer that lets it fill up is cut off."""
         if not self._open:
             return
-        self._timer.cancel()
-        self._timer = self._poller.after(TCP_IDLE_S, self.close)
+        self._since = self._poller.clock()
         frame = struct.pack("!H", len(message)) + message if message else b""
         try:
             whole = bool(frame) and self._sock.send(frame) == len(frame)
         except OSError:
             whole = False
         if not whole:
+            self.close()
+
+    def _idle(self) -> None:
+        left = self._since + TCP_IDLE_S - self._poller.clock()
+        if left > 0:
+            self._timer = self._poller.after(left, self._idle)
+        else:
             self.close()
 
     def close(self) -> None:

@@ -40,7 +40,8 @@ class Server:
             self.poller.stop()
 
     def _zone(self, message: Message, _fds: list[int]) -> None:
-        self._directory = Directory(_newer(self._directory and self._directory.zone, message["zone"]))
+        old = self._directory.zone if self._directory else None
+        self._directory = Directory(_newer(old, message["zone"]))
         for pod in self._pods.values():
             pod.serve(self._directory)
 

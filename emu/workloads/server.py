@@ -1,0 +1,256 @@
+"""The shared server process: one thread serves the containers of many Pods through sockets handed to it.
+
+Messages on the control channel: {op: "add", id, handler, argv, hostname, roles} with a descriptor per role and the
+log's as the last, {op: "remove", id}; each comes back as {done: id}. A container that ends by itself is told as
+{exit: id, code}. `WorkloadService` sends and receives them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import count
+from threading import Event, Thread
+from typing import Any
+
+from emu.control import Channel, Message
+from emu.poller import READ, WRITE, Poller
+from emu.workloads import http
+from emu.workloads.handler import Handler, Served
+from emu.workloads.handlers import HANDLERS
+
+KEEPALIVE_S = 65.0  # nginx.conf of the image; also the time for a request to arrive
+SWEEP_S = 5.0
+DATAGRAM_MAX = 2048  # bytes; netexec's buffer
+BURST = 64  # connections or datagrams of one socket before the others have their turn
+UNSENT_MAX = 4 * 1024 * 1024  # bytes
+
+
+def main(control: socket.socket) -> None:
+    """Serve until the control channel is closed."""
+    Server(Channel(control)).poller.run()
+
+
+class _Container:
+    """Kept small: there may be thousands."""
+
+    __slots__ = ("handler", "log_fd", "served", "sockets")
+
+    def __init__(self, handler: Handler, served: Served, sockets: tuple[socket.socket, ...], log_fd: int) -> None:
+        self.handler, self.served, self.sockets, self.log_fd = handler, served, sockets, log_fd
+
+
+class Server:
+    def __init__(self, channel: Channel, now: Callable[[], float] = time.time) -> None:
+        self.poller = Poller()
+        self._channel, self._now = channel, now
+        self._containers: dict[int, _Container] = {}
+        self.open: set[_Connection] = set()
+        self._sweeping = False
+        self.poller.watch(channel.fileno(), self._control)
+
+    def _control(self, _events: int) -> None:
+        for message, fds in self._channel.waiting():
+            getattr(self, f"_{message['op']}")(message, fds)
+            self._channel.send({"done": message["id"]})
+        if self._channel.closed:
+            self.poller.stop()
+
+    def _add(self, message: Message, fds: list[int]) -> None:
+        *numbers, log_fd = fds
+        roles, key = message["roles"], message["id"]
+        sockets = tuple(socket.socket(fileno=number) for number in numbers)
+        served = Served(
+            message["hostname"],
+            message["argv"],
+            partial(_write_line, log_fd),
+            partial(self._ended, key),
+            has_udp="udp" in roles,
+            now=self._now,
+        )
+        container = _Container(HANDLERS[message["handler"]], served, sockets, log_fd)
+        self._containers[key] = container
+        for sock in sockets:
+            sock.setblocking(False)
+            accept = sock.type == socket.SOCK_STREAM
+            self.poller.watch(sock.fileno(), partial(self._accept if accept else self._datagrams, container, sock))
+        container.handler.started(served)
+
+    def _remove(self, message: Message, _fds: list[int]) -> None:
+        if container := self._containers.pop(message["target"], None):
+            for connection in [each for each in self.open if each.container is container]:
+                connection.close()
+            for sock in container.sockets:
+                self.poller.forget(sock.fileno())
+                sock.close()
+            os.close(container.log_fd)
+
+    def _ended(self, key: int, code: int) -> None:
+        """Closed in a turn of its own: the connection that asked for it is still being handled."""
+        self.poller.after(0, lambda: self._end(key, code))
+
+    def _end(self, key: int, code: int) -> None:
+        if key in self._containers:
+            self._remove({"target": key}, [])
+            self._channel.send({"exit": key, "code": code})
+
+    def _accept(self, container: _Container, listener: socket.socket, _events: int) -> None:
+        try:
+            for _ in range(BURST):
+                sock, client = listener.accept()
+                self.open.add(_Connection(self, container, sock, client))
+                self._sweep_later()
+        except OSError:  # nobody waits any more, or the client has gone already
+            return
+
+    def _sweep(self) -> None:
+        """Close the silent ones. One timer for all: a timer per request would outlive it by a minute."""
+        for connection in [each for each in self.open if each.since < self.poller.clock() - KEEPALIVE_S]:
+            connection.close()
+        self._sweeping = False
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        if self.open and not self._sweeping:
+            self._sweeping = True
+            self.poller.after(SWEEP_S, self._sweep)
+
+    def _datagrams(self, container: _Container, sock: socket.socket, _events: int) -> None:
+        try:
+            for _ in range(BURST):
+                data, client = sock.recvfrom(DATAGRAM_MAX)
+                reply = container.handler.datagram(container.served, data, client)
+                if reply is not None:
+                    sock.sendto(reply, client)
+        except OSError:  # nothing left; or the reply cannot leave now, and is lost like any datagram
+            return
+
+
+class _Connection:
+    __slots__ = ("_client", "_input", "_interest", "_output", "_server", "_sock", "_until_sent", "container", "since")
+
+    def __init__(self, server: Server, container: _Container, sock: socket.socket, client: Any) -> None:
+        sock.setblocking(False)
+        self._server, self.container, self._sock, self._client = server, container, sock, client[:2]
+        self._input, self._output = bytearray(), bytearray()
+        self._until_sent = False  # close once the output is out
+        self._interest = READ
+        self.since = server.poller.clock()  # the last sign of life
+        server.poller.watch(sock.fileno(), self._ready)
+
+    def close(self) -> None:
+        self._server.poller.forget(self._sock.fileno())
+        self._sock.close()
+        self._server.open.discard(self)
+
+    def _ready(self, events: int) -> None:
+        self.since = self._server.poller.clock()
+        try:
+            if events & ~WRITE and not self._until_sent:
+                self._input += (data := self._sock.recv(65536))
+                self._until_sent = not data
+            self._process()
+            self._send()
+        except OSError:  # reset by the client
+            self.close()
+
+    def _process(self) -> None:
+        container, server = self.container, self._sock.getsockname()[:2]
+        while self._input and not self._until_sent and len(self._output) < UNSENT_MAX:
+            try:
+                request = http.parse(self._input)
+            except http.BadRequest as error:
+                self._answer(container.handler.bad(container.served, error, self._client))
+                return
+            if request is None:
+                return
+            response = container.handler.http(container.served, request, server, self._client)
+            self._answer(response, request.version, head=request.method == "HEAD")
+
+    def _answer(self, response: http.Response, version: str = "HTTP/1.1", *, head: bool = False) -> None:
+        self._output += http.render(response, version=version, head=head)
+        self._until_sent |= response.close
+
+    def _send(self) -> None:
+        if self._output:
+            try:
+                del self._output[: self._sock.send(self._output)]
+            except BlockingIOError:
+                pass
+        if self._until_sent and not self._output:
+            self.close()
+            return
+        reads = not self._until_sent and len(self._output) < UNSENT_MAX
+        interest = (READ if reads else 0) | (WRITE if self._output else 0)
+        if interest != self._interest:
+            self._interest = interest
+            self._server.poller.change(self._sock.fileno(), interest)
+
+
+def _write_line(fd: int, text: str) -> None:
+    try:
+        os.write(fd, text.encode("utf-8", "replace") + b"\n")
+    except OSError:  # a full disk must not end the server
+        pass
+
+
+class WorkloadService:
+    """The testbed's side. `add` and `remove` return when they have taken effect; `on_exit` is called from a thread of
+    this object's own."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._channel, self._ids = Channel(control), count(1)
+        self._done: dict[int, Event] = {}
+        self._on_exit: dict[int, Callable[[int], None]] = {}
+        self._gone = False
+        Thread(target=self._read, name="workloads", daemon=True).start()
+
+    def add(
+        self,
+        handler: str,
+        argv: Sequence[str],
+        hostname: str,
+        sockets: Sequence[tuple[str, socket.socket]],
+        *,
+        log_fd: int,
+        on_exit: Callable[[int], None],
+    ) -> int:
+        """Serve a container. The descriptors are duplicated: close your own. Returns what `remove` wants."""
+        key = next(self._ids)
+        self._on_exit[key] = on_exit
+        roles = [role for role, _ in sockets]
+        message = {"op": "add", "handler": handler, "argv": tuple(argv), "hostname": hostname, "roles": roles}
+        self._call(key, message, [*(sock.fileno() for _, sock in sockets), log_fd])
+        return key
+
+    def remove(self, key: int) -> None:
+        """Its sockets are closed; `on_exit` is not called. Harmless for one that has ended."""
+        self._on_exit.pop(key, None)
+        self._call(next(self._ids), {"op": "remove", "target": key})
+
+    def close(self) -> None:
+        """The server process ends."""
+        self._gone = True
+        self._channel.sock.shutdown(socket.SHUT_RDWR)
+
+    def _call(self, ident: int, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+        event = self._done[ident] = Event()
+        self._channel.send({**message, "id": ident}, fds)
+        event.wait()
+        if self._gone:
+            raise ConnectionError("the workload server process has ended")
+
+    def _read(self) -> None:
+        while received := self._channel.receive():
+            message, _ = received
+            if event := self._done.pop(message.get("done", 0), None):
+                event.set()
+            elif on_exit := self._on_exit.pop(message.get("exit", 0), None):
+                on_exit(message["code"])
+        self._gone = True
+        for event in list(self._done.values()):
+            event.set()
+        self._channel.close()
