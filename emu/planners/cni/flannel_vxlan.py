@@ -6,7 +6,11 @@ PACKET PATH
     eth0 ── veth… ── cni0 ── (route) ── flannel.1 ── eth0 ══════ eth0 ── flannel.1 ── cni0 ── veth… ── eth0
                                         inner MACs: flannel.1 → flannel.1
                                         outer: Node → Node, UDP 8472, VNI 1
-    Pods of one Node meet on cni0.
+    Pods of one Node meet on cni0. To a ClusterIP whose backend is on the same Node, br_netfilter translates the
+    frame on the bridge itself: it is switched on, TTL and source MAC unchanged, and never routed. The backend's
+    reply is a plain switched frame, translated back on the same way. Only if the Node does not know the backend's
+    MAC yet does the first packet leave through cni0 itself, and is seen there twice.
+    A Node's own packet to a remote Pod leaves with flannel.1's address (10.244.N.0): MASQUERADE took the device's.
 
 KERNEL OBJECTS, on each Node
     flannel.1   VXLAN, nolearning, address PODCIDR's first /32; for every other Node a permanent neighbor (its
