@@ -1,0 +1,86 @@
+"""Why a packet went its way, read from the kernel: what `trace.explain` looks up. The rules come from netfilter's trace
+of the flow (`FlowTrace`), the rest is asked for when it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from emu.kernel import conntrack
+from emu.kernel.conntrack import Tuple
+from emu.kernel.netns import Netns
+from emu.kernel.tracing_flow import FlowTrace
+from emu.kernel.tracing_routes import Asker
+from emu.plan.model import IPAddress
+from emu.trace.model import Headers
+
+__all__ = ["FlowTrace", "KernelLookup"]
+
+
+class KernelLookup:
+    """Implements `trace.explain.Lookup`: every answer is "" or () when there is nothing. `close` when done."""
+
+    def __init__(self, netns_of: Callable[[str], Netns], trace: FlowTrace | None = None) -> None:
+        self._netns_of, self._trace = netns_of, trace
+        self._askers: dict[str, Asker] = {}
+
+    def __enter__(self) -> KernelLookup:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        while self._askers:
+            self._askers.popitem()[1].close()
+
+    def route(  # noqa: PLR0917 -- the order `ip route get` has them in
+        self,
+        netns: str,
+        src: IPAddress | None,
+        dst: IPAddress,
+        iif: str = "",
+        mark: int = 0,
+        proto: str = "",
+        sport: int = 0,
+        dport: int = 0,
+    ) -> str:
+        """The entry of the routing table: `10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink`."""
+        return self._ask(netns).route(src, dst, iif=iif, mark=mark, proto=proto, ports=(sport, dport))
+
+    def neighbor(self, netns: str, dev: str, ip: IPAddress) -> str:
+        """`10.244.2.0 dev flannel.1 lladdr 02:… PERMANENT`"""
+        return self._ask(netns).neighbor(dev, ip)
+
+    def fdb(self, netns: str, dev: str, mac: str) -> str:
+        """`02:… dev flannel.1 dst 192.168.100.12 self permanent`"""
+        return self._ask(netns).fdb(dev, mac)
+
+    def bridge_fdb(self, netns: str, bridge: str, mac: str) -> str:
+        """`02:… dev veth0a1b2c3d master cni0`"""
+        return self._ask(netns).bridge_fdb(bridge, mac)
+
+    def conntrack(self, netns: str, headers: Headers) -> str:
+        """The entry a packet with these headers belongs to, whichever its direction and on whichever side of a NAT."""
+        found = conntrack.entries(self._netns_of(netns), headers.src.version)
+        return next((str(entry) for entry in found if _of(entry.orig, headers) or _of(entry.reply, headers)), "")
+
+    def rules(self, netns: str, headers: Headers) -> tuple[str, ...]:
+        """The rules a packet with these headers matched: `-t nat -A KUBE-SERVICES …`."""
+        return self._trace.rules(netns, headers) if self._trace else ()
+
+    def _ask(self, netns: str) -> Asker:
+        if netns not in self._askers:
+            self._askers[netns] = Asker(self._netns_of(netns))
+        return self._askers[netns]
+
+
+def _of(one: Tuple, headers: Headers) -> bool:
+    """The packet has the addresses of this direction; or of the other turned around, as it has behind a NAT."""
+    if one.proto.replace("icmpv6", "icmp6") != headers.proto:
+        return False
+    there = (one.src, one.dst) == (headers.src, headers.dst)
+    back = (one.dst, one.src) == (headers.src, headers.dst)
+    if headers.proto.startswith("icmp"):
+        return (there or back) and one.sport == headers.sport
+    ports = (headers.sport, headers.dport)
+    return (there and (one.sport, one.dport) == ports) or (back and (one.dport, one.sport) == ports)

@@ -1,0 +1,153 @@
+"""Netfilter's own account of a flow: tracing switched on for its packets in some namespaces, events collected.
+
+The switch is a table of the trace's own, ahead of all others, and not a rule in iptables' `raw`: iptables-save does
+not show it, one command removes it, and it works with either variant of iptables."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from ipaddress import IPv4Address
+
+from emu.errors import EmuError, KernelError
+from emu.kernel import process
+from emu.kernel.netlink import NETLINK_NETFILTER, messages
+from emu.kernel.netns import Netns, socket_in
+from emu.kernel.tracing_events import NFT_MSG_TRACE, TABLE, Traversals
+from emu.kernel.tracing_rules import RuleTexts
+from emu.plan.model import IPAddress
+from emu.trace.model import Headers
+
+_GROUP_TRACE = 9  # NFNLGRP_NFTRACE
+_SO_RCVBUFFORCE, _QUEUE = 33, 8 << 20
+_PRIORITY = -350  # behind defragmentation (-400), ahead of raw (-300)
+_ICMP = {4: "icmp", 6: "icmpv6"}
+
+
+class FlowTrace:
+    """Armed when the constructor returns. Traces the packets of `proto` from and to `addresses` (a flow's client, or
+    whatever no NAT on the way changes), and ICMP errors to them. Raises KernelError, MissingTool. A context manager;
+    what was collected can be asked for after `close`."""
+
+    def __init__(
+        self, namespaces: Mapping[str, Netns], proto: str, addresses: Iterable[IPAddress], *, variant: str = "nft"
+    ) -> None:
+        self._namespaces = dict(namespaces)
+        self._listeners: dict[str, Listener] = {}
+        self._texts: dict[tuple[str, int], RuleTexts] = {}
+        self._variant = variant
+        script = _script(proto, sorted(set(addresses), key=str))
+        try:
+            for name, netns in self._namespaces.items():
+                self._listeners[name] = Listener(netns)
+            self._everywhere(lambda netns: process.run(["nft", "-f", "-"], ns=netns, stdin=script))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> FlowTrace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rules(self, netns: str, headers: Headers) -> tuple[str, ...]:
+        """The rules the flow's first packet with these headers matched in `netns` from where it had them, in order:
+        `-t nat -A KUBE-SERVICES …`."""
+        listener = self._listeners.get(netns)
+        if listener is None:
+            return ()
+        matched = listener.traversals().rules(headers)
+        return tuple(self._text_of(netns, headers.src.version).text(each) for each in matched)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the kernel had more events than there was room for."""
+        return any(listener.lost for listener in self._listeners.values())
+
+    def close(self) -> list[EmuError]:
+        """Switch tracing off everywhere; what could not be undone is returned."""
+        listeners, errors = list(self._listeners.values()), []
+
+        def undo(netns: Netns) -> None:
+            try:
+                process.run(["nft", "delete", "table", "inet", TABLE], ns=netns)
+            except EmuError as error:
+                errors.append(error)
+
+        if any(listener.open for listener in listeners):
+            self._everywhere(undo)
+        for listener in listeners:
+            listener.close()
+        return errors
+
+    def _text_of(self, netns: str, family: int) -> RuleTexts:
+        if (netns, family) not in self._texts:
+            self._texts[netns, family] = RuleTexts(self._namespaces[netns], family, self._variant)
+        return self._texts[netns, family]
+
+    def _everywhere(self, action: Callable[[Netns], object]) -> None:
+        with ThreadPoolExecutor(2 * (os.cpu_count() or 1), thread_name_prefix="trace") as pool:
+            list(pool.map(action, self._namespaces.values()))
+
+
+class Listener:
+    """The events of one namespace, which wait in the kernel until they are asked for."""
+
+    def __init__(self, netns: Netns) -> None:
+        self.open, self.lost = True, False
+        self._traversals = Traversals()
+        self._sock = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        with suppress(PermissionError):  # an ordinary user: what the machine grants
+            self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE)
+        # A socket without a port number of its own would be taken for the kernel, which does not hear itself.
+        self._sock.bind((0, 1 << (_GROUP_TRACE - 1)))
+
+    def traversals(self) -> Traversals:
+        if self.open:
+            for kind, body in self._read():
+                if kind == NFT_MSG_TRACE:
+                    self._traversals.feed(body)
+        return self._traversals
+
+    def _read(self) -> Iterator[tuple[int, bytes]]:
+        while True:
+            try:
+                raw = self._sock.recv(65536, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError(f"cannot read trace events: {error.strerror}") from error
+                self.lost = True
+                continue
+            for kind, _, _, body in messages(raw):
+                yield kind, body
+
+    def close(self) -> None:
+        if self.open:
+            self.traversals()
+            self.open = False
+            self._sock.close()
+
+
+def _script(proto: str, addresses: Iterable[IPAddress]) -> str:
+    rules = "\n".join(line for address in addresses for line in _rules(proto, address))
+    chains = (
+        f"chain {hook} {{ type filter hook {hook} priority {_PRIORITY}; policy accept;\n{rules}\n}}"
+        for hook in ("prerouting", "output")
+    )
+    return f"table inet {TABLE} {{\n" + "\n".join(chains) + "\n}\n"
+
+
+def _rules(proto: str, address: IPAddress) -> Iterator[str]:
+    ip = "ip" if isinstance(address, IPv4Address) else "ip6"
+    name = _ICMP[address.version] if proto.startswith("icmp") else proto
+    yield f"{ip} saddr {address} meta l4proto {name} meta nftrace set 1"
+    yield f"{ip} daddr {address} meta l4proto {name} meta nftrace set 1"
+    if name != _ICMP[address.version]:
+        yield f"{ip} daddr {address} meta l4proto {_ICMP[address.version]} meta nftrace set 1"

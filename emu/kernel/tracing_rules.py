@@ -1,0 +1,73 @@
+"""Rule handles → the rules' text. iptables-save prints a chain's rules in the order in which the kernel lists them,
+and netlink lists the handles: the two are read side by side."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
+
+from emu.kernel import process
+from emu.kernel.netlink import NETLINK_NETFILTER, Connection, attr_text, attributes
+from emu.kernel.netns import Netns, socket_in
+from emu.kernel.tracing_events import Matched
+
+_NFT_MSG_GETRULE = 10 << 8 | 7
+_TABLE, _CHAIN, _HANDLE = 1, 2, 3
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_TOOLS = {4: "iptables", 6: "ip6tables"}
+Chain = tuple[str, str]  # table, chain
+
+
+class RuleTexts:
+    """The rules of one namespace and family as they are now."""
+
+    def __init__(self, netns: Netns, family: int, variant: str) -> None:
+        self._netns, self._family, self._variant = netns, family, variant
+        done = process.run([f"{_TOOLS[family]}-{variant}-save"], ns=netns, check=False)
+        self._lines = _by_chain(done.stdout)
+        self._handles: dict[Chain, list[int]] = {}
+
+    def text(self, matched: Matched) -> str:
+        """`-t nat -A KUBE-SERVICES …`; a rule that is not iptables' own by its handle; a policy as `-P`."""
+        chain = (matched.table, matched.chain)
+        if matched.handle == 0:
+            return f"-t {matched.table} -P {matched.chain} DROP"
+        lines, handles = self._lines.get(chain, []), self._numbers(chain)
+        if len(lines) != len(handles) or matched.handle not in handles:
+            tables = "ip" if self._family == 4 else "ip6"
+            return f"nft rule in {tables} {matched.table} {matched.chain} handle {matched.handle}"
+        return f"-t {matched.table} {lines[handles.index(matched.handle)]}"
+
+    def _numbers(self, chain: Chain) -> list[int]:
+        if chain not in self._handles:
+            count = len(self._lines.get(chain, []))
+            nft = self._variant == "nft"
+            self._handles[chain] = list(self._dump(*chain)) if nft else list(range(1, count + 1))
+        return self._handles[chain]
+
+    def _dump(self, table: str, chain: str) -> Iterator[int]:
+        connection = Connection(socket_in(self._netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
+        head = struct.pack("=BBH", _FAMILIES[self._family], 0, 0)
+        try:
+            for body in connection.dump(_NFT_MSG_GETRULE, head + attr_text(_TABLE, table) + attr_text(_CHAIN, chain)):
+                found = attributes(body[4:])
+                if (_text(found[_TABLE]), _text(found[_CHAIN])) == (table, chain):
+                    yield int.from_bytes(found[_HANDLE], "big")
+        finally:
+            connection.close()
+
+
+def _by_chain(saved: str) -> dict[Chain, list[str]]:
+    table, found = "", defaultdict(list)
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith("-A "):
+            found[table, line.split(" ", 2)[1]].append(line)
+    return dict(found)
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode()
