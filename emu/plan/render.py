@@ -128,7 +128,8 @@ def _inside(netns: str, text: str) -> str:
 
 
 def _heredoc(netns: str, table: Table, variant: str) -> str:
-    return f"ip netns exec {netns} {restore_tool(table.family, variant)} <<'EOF'\n{rules_text.restore(table).rstrip()}\nEOF"
+    rules = rules_text.restore(table).rstrip()
+    return f"ip netns exec {netns} {restore_tool(table.family, variant)} <<'EOF'\n{rules}\nEOF"
 
 
 def _processes(plan: NetnsPlan) -> Iterator[str]:

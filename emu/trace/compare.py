@@ -1,0 +1,189 @@
+"""Is what was seen one of the predicted paths? If not: the first hop that differs, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from emu.errors import EmuError
+from emu.netfilter import normal, parse
+from emu.trace.changed import flow_text
+from emu.trace.model import CauseKind, Difference, Direction, Encapsulation, Headers, Hop, Leg, Path, Prediction
+
+_PASSIVE = "seen nowhere"
+_NOTES = ("SYN-ACK", "RST", "echo reply", "echo request", "unreachable")
+
+
+def compare(prediction: Prediction, observed: Path) -> tuple[int | None, Difference | None]:
+    """The index of the predicted path that was taken, or the difference from the one it follows longest.
+    In a predicted hop a port 0, an empty MAC and an empty note may be anything."""
+    nearest: tuple[int, Difference] | None = None
+    for index, path in enumerate(prediction.paths):
+        agreed, difference = _path(path, observed)
+        if difference is None:
+            return index, None
+        if nearest is None or agreed > nearest[0]:
+            nearest = (agreed, difference)
+    return None, nearest[1] if nearest else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A predicted hop and what stands in its place; `index` counts what was seen."""
+
+    index: int
+    expected: Hop | None
+    got: Hop | None
+
+
+def _path(predicted: Path, observed: Path) -> tuple[int, Difference | None]:
+    """How many hops agree before the first difference."""
+    agreed = 0
+    for name, expected, got in _legs(predicted, observed):
+        before: Hop | None = None
+        for pair in _pairs(expected.hops if expected else (), got.hops if got else ()):
+            wrong = _wrong(pair)
+            if wrong:
+                return agreed, _difference(name, pair, before, wrong)
+            agreed += 1
+            before = pair.got or before
+        cause = _wrong_cause(name, expected, got) if expected and got else None
+        if cause:
+            return agreed, cause
+    return agreed, None
+
+
+def _legs(predicted: Path, observed: Path) -> Iterator[tuple[str, Leg | None, Leg | None]]:
+    yield "forward", predicted.forward, observed.forward
+    yield "reply", predicted.reply, observed.reply
+
+
+def _pairs(expected: Sequence[Hop], got: Sequence[Hop]) -> Iterator[_Pair]:
+    """Hop by hop; an optional one that was not seen is skipped."""
+    wanted = list(expected)
+    for index, hop in enumerate(got):
+        while wanted and wanted[0].optional and not _same_place(wanted[0], hop):
+            wanted.pop(0)
+        yield _Pair(index, wanted.pop(0) if wanted else None, hop)
+    for hop in wanted:
+        if not hop.optional:
+            yield _Pair(len(got), hop, None)
+            return
+
+
+def _same_place(a: Hop, b: Hop) -> bool:
+    return (a.point.netns, a.point.ifname, a.direction) == (b.point.netns, b.point.ifname, b.direction)
+
+
+def _wrong(pair: _Pair) -> str:
+    """What is not as expected, "" when all is."""
+    if pair.expected is None:
+        return "unexpected"
+    if pair.got is None:
+        return _PASSIVE
+    if not _same_place(pair.expected, pair.got):
+        return "elsewhere"
+    return "; ".join(_header_differences(pair.expected, pair.got))
+
+
+def _header_differences(expected: Hop, got: Hop) -> Iterator[str]:
+    yield from _headers("", expected.inner, got.inner)
+    if not expected.optional:  # the neighbor code is just rewriting the MACs as the bridge shows such a frame
+        yield from _mac("source", expected.src_mac, got.src_mac)
+        yield from _mac("destination", expected.dst_mac, got.dst_mac)
+    a, b = expected.encapsulation, got.encapsulation
+    if a is None or b is None:
+        if a is not b:
+            yield f"expected {_tunnel(a)}, got {_tunnel(b)}"
+        return
+    if (a.kind, a.vni) != (b.kind, b.vni):
+        yield f"expected {a.kind} {a.vni}, got {b.kind} {b.vni}"
+    yield from _headers("outer ", a.outer, b.outer)
+    yield from _mac("outer source", a.outer_src_mac, b.outer_src_mac)
+    yield from _mac("outer destination", a.outer_dst_mac, b.outer_dst_mac)
+
+
+def _headers(prefix: str, expected: Headers, got: Headers) -> Iterator[str]:
+    for name in ("src", "dst", "proto", "ttl"):
+        a, b = getattr(expected, name), getattr(got, name)
+        if a != b:
+            yield f"expected {prefix}{name} {a}, got {b}"
+    for name in ("sport", "dport"):
+        a, b = getattr(expected, name), getattr(got, name)
+        if a and a != b:
+            yield f"expected {prefix}{name} {a}, got {b}"
+    if _kind(expected.note) and _kind(got.note) and _kind(expected.note) != _kind(got.note):
+        yield f"expected {expected.note}, got {got.note}"
+
+
+def _kind(note: str) -> str:
+    """What a note says about the course of things; "" for a mere remark."""
+    return note if note.startswith(_NOTES) else ""
+
+
+def _mac(what: str, expected: str, got: str) -> Iterator[str]:
+    if expected and got and expected.lower() != got.lower():
+        yield f"expected {what} MAC {expected}, got {got}"
+
+
+def _tunnel(encapsulation: Encapsulation | None) -> str:
+    return f"{encapsulation.kind.upper()} to {encapsulation.outer.dst}" if encapsulation else "no encapsulation"
+
+
+def _difference(leg: str, pair: _Pair, before: Hop | None, wrong: str) -> Difference:
+    expected, got = pair.expected, pair.got
+    where = f"{leg} hop {pair.index + 1}: "
+    if expected is None and got is not None:
+        what = f"the path should have ended{_after(before)}, but the packet was seen {place(got)}"
+    elif got is None and expected is not None:
+        seen = f"the packet was last seen at {before.point}" if before else f"no packet was seen ({leg})"
+        what = f"expected {place(expected)}, but {seen}"
+    elif wrong == "elsewhere" and expected is not None and got is not None:
+        what = f"expected {place(expected)}, but it was seen {place(got)}"
+    else:
+        what = f"at {got.point if got else ''}: {wrong}"
+    return Difference(leg=leg, index=pair.index, expected=expected, observed=got, what=where + what)
+
+
+def _after(before: Hop | None) -> str:
+    return f" at {before.point}" if before else " before it was seen"
+
+
+def place(hop: Hop) -> str:
+    """`to leave node1 through flannel.1 (10.244.1.5 → 10.244.2.3, VXLAN to 192.168.100.12)`."""
+    verb = "to leave" if hop.direction is Direction.OUT else "to enter"
+    tunnel = f", {_tunnel(hop.encapsulation)}" if hop.encapsulation else ""
+    name = hop.point.label or hop.point.netns
+    return f"{verb} {name} through {hop.point.ifname} ({flow_text(hop.inner)}{tunnel})"
+
+
+def _wrong_cause(leg: str, expected: Leg, got: Leg) -> Difference | None:
+    """A predicted rule that the packet did not match, in a netns where rules were traced."""
+    traced = _rules(got)
+    for netns, lines in _rules(expected).items():
+        seen = {_normal(line) for line in traced.get(netns, ())}
+        missing = [line for line in lines if _normal(line) not in seen] if seen else []
+        if missing:
+            index = next(i for i, hop in enumerate(got.hops) if hop.point.netns == netns)
+            what = f"{leg} hop {index + 1}: in {netns} the packet did not match the expected rule {missing[0]}"
+            return Difference(leg=leg, index=index, expected=None, observed=got.hops[index], what=what)
+    return None
+
+
+def _rules(leg: Leg) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for cause in (*leg.origin, *(cause for hop in leg.hops for cause in hop.causes)):
+        if cause.kind is CauseKind.RULE:
+            found.setdefault(cause.netns, []).append(cause.text)
+    return found
+
+
+def _normal(line: str) -> object:
+    """A rule as a value, however it is spelled; the text itself where it cannot be read."""
+    words = line.split(maxsplit=2)
+    table, rest = (words[1], words[2]) if words[:1] == ["-t"] and len(words) == 3 else ("filter", line)
+    try:
+        chain, rule = parse.rule(rest)
+    except (EmuError, ValueError):
+        return line
+    return (table, chain, normal.normal(rule))

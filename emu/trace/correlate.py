@@ -1,0 +1,132 @@
+"""Captured packets → the path of one request and of its answer. Only what was seen: no hop is inferred.
+
+One packet is known at every point by its `same` key. The request is the first packet of the flow that leaves the sender;
+the answer is the first packet that goes the other way from where the request was last seen, or an ICMP error or RST
+sent back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from emu.plan.model import IPAddress, Role
+from emu.trace.changed import with_changes
+from emu.trace.model import Direction, Flow, Headers, Hop, Leg, PacketRecord, Path, Verdict
+
+ICMP = ("icmp", "icmp6")
+ERRORS = ("unreachable", "time exceeded", "fragmentation needed", "parameter problem")
+# A frame keeps its time stamp from a port to the bridge above, so on the way in the port comes first,
+# and on the way out the port comes last.
+_STACKED = (Role.BRIDGE, Role.TUNNEL)
+
+Destination = tuple[IPAddress, int]
+
+
+def correlate(records: Iterable[PacketRecord], flow: Flow, backends: Collection[Destination] = ()) -> Path:
+    """`backends`: destinations NAT may have given the request before it is first seen, as for a Node's own packet."""
+    packets = _packets(records)
+    request = _request(packets, flow, {(flow.dst, flow.dport), *backends})
+    if request is None:
+        return Path(forward=Leg(hops=(), verdict=Verdict.DROPPED, reason="the request was seen nowhere"))
+    forward = _leg(request)
+    later = [packet for packet in packets if packet is not request and packet[0].time_ns >= request[0].time_ns]
+    answer = next((packet for packet in later if _answers(packet[0], forward.hops, flow)), None)
+    if answer is None:
+        return Path(forward=forward)
+    reply = _leg(answer)
+    error = answer[0].inner is not None and is_error(answer[0].inner)
+    if error and answer[0].point.netns != forward.hops[-1].point.netns or (error and _from_node(answer, forward)):
+        forward = _rejected(forward, answer[0])
+    return Path(forward=forward, reply=reply)
+
+
+def is_error(headers: Headers) -> bool:
+    return headers.proto in ICMP and headers.note.startswith(ERRORS)
+
+
+def _packets(records: Iterable[PacketRecord]) -> list[list[PacketRecord]]:
+    """Records of the same packet together, each place once, the packets in the order they were first seen."""
+    packets: dict[str, dict[tuple[object, ...], PacketRecord]] = {}
+    for record in sorted(records, key=lambda record: record.time_ns):
+        if record.inner is not None and record.same:
+            place = (record.point, record.direction, record.inner.ttl, record.encapsulation is None)
+            packets.setdefault(record.same, {}).setdefault(place, record)
+    return [sorted(places.values(), key=_position) for places in packets.values()]
+
+
+def _position(record: PacketRecord) -> tuple[int, int, int]:
+    stacked = record.point.role in _STACKED
+    assert record.inner is not None
+    # Routing only ever lowers the TTL; it settles the order where two clocks' readings do not.
+    return (-record.inner.ttl, record.time_ns, int(stacked == (record.direction is Direction.IN)))
+
+
+def _request(
+    packets: Sequence[list[PacketRecord]], flow: Flow, destinations: Collection[Destination]
+) -> list[PacketRecord] | None:
+    leaving = [packet for packet in packets if _leaves(packet[0], flow)]
+    exact = (packet for packet in leaving if _goes_to(packet[0], flow, {(flow.dst, flow.dport)}))
+    translated = (packet for packet in leaving if _goes_to(packet[0], flow, destinations))
+    return next(exact, None) or next(translated, None)
+
+
+def _leaves(record: PacketRecord, flow: Flow) -> bool:
+    inner = record.inner
+    if inner is None or record.point.netns != flow.netns or record.direction is not Direction.OUT:
+        return False
+    proto = "icmp6" if flow.proto == "icmp" and flow.dst.version == 6 else flow.proto
+    return inner.proto == proto and not is_error(inner) and inner.note not in ("echo reply", "SYN-ACK", "RST")
+
+
+def _goes_to(record: PacketRecord, flow: Flow, destinations: Collection[Destination]) -> bool:
+    inner = record.inner
+    assert inner is not None
+    if inner.proto in ICMP:
+        return inner.dst in {address for address, _ in destinations}
+    same_source = inner.sport == flow.sport or not flow.sport or (inner.dst, inner.dport) != (flow.dst, flow.dport)
+    return (inner.dst, inner.dport) in destinations and same_source
+
+
+def _answers(record: PacketRecord, forward: Sequence[Hop], flow: Flow) -> bool:
+    got, last = record.inner, forward[-1].inner
+    assert got is not None
+    if is_error(got):
+        return any(got.dst == hop.inner.src for hop in forward)
+    if (got.src, got.dst, got.proto) != (last.dst, last.src, last.proto):
+        return False
+    if got.proto in ICMP:
+        return got.note == "echo reply" and got.sport == last.sport
+    return (got.sport, got.dport) == (last.dport, last.sport)
+
+
+def _from_node(answer: Sequence[PacketRecord], forward: Leg) -> bool:
+    """An error sent from the place the packet was last seen, but not by the one it was sent to."""
+    assert answer[0].inner is not None
+    return answer[0].inner.src != forward.hops[-1].inner.dst
+
+
+def _rejected(forward: Leg, error: PacketRecord) -> Leg:
+    assert error.inner is not None
+    reason = f"{error.point.label or error.point.netns} answered {error.inner.note}"
+    return Leg(hops=forward.hops, verdict=Verdict.REJECTED, reason=reason)
+
+
+def _leg(packet: Sequence[PacketRecord]) -> Leg:
+    hops = with_changes(_hop(record) for record in packet)
+    last = hops[-1]
+    if last.direction is Direction.OUT:
+        reason = f"last seen leaving {last.point}"
+        return Leg(hops=hops, verdict=Verdict.DROPPED, reason=reason)
+    return Leg(hops=hops)
+
+
+def _hop(record: PacketRecord) -> Hop:
+    assert record.inner is not None
+    return Hop(
+        point=record.point,
+        direction=record.direction,
+        inner=record.inner,
+        encapsulation=record.encapsulation,
+        src_mac=record.src_mac,
+        dst_mac=record.dst_mac,
+        time_ns=record.time_ns,
+    )

@@ -1,0 +1,196 @@
+"""An observed path with its causes, asked from the kernel: for each step between two hops, what the rules, conntrack,
+the routes, the neighbor table and the forwarding tables say to exactly this packet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Protocol
+
+from emu.plan.model import IPAddress, Plan, Role
+from emu.trace.changed import endpoint
+from emu.trace.model import Cause, CauseKind, Direction, Headers, Hop, Leg, Path
+
+_VIA = re.compile(r"\bvia (?:inet6? )?(\S+)")
+_FIELD = re.compile(r"\b(src|dst|sport|dport|id)=(\S+)")
+
+
+class Lookup(Protocol):
+    """What a kernel answers; "" or () where there is nothing. `rules`: those the packet matched in that netns,
+    as iptables text with `-t table`; `headers` are as the packet came into the netns."""
+
+    def route(
+        self,
+        netns: str,
+        src: IPAddress | None,
+        dst: IPAddress,
+        iif: str,
+        mark: int,
+        proto: str,
+        sport: int,
+        dport: int,
+    ) -> str: ...
+    def neighbor(self, netns: str, dev: str, ip: IPAddress) -> str: ...
+    def fdb(self, netns: str, dev: str, mac: str) -> str: ...
+    def bridge_fdb(self, netns: str, bridge: str, mac: str) -> str: ...
+    def conntrack(self, netns: str, headers: Headers) -> str: ...
+    def rules(self, netns: str, headers: Headers) -> tuple[str, ...]: ...
+
+
+def explain(path: Path, plan: Plan, lookup: Lookup) -> Path:
+    """The path with the causes of every step. A step the kernel says nothing about has none."""
+    asking = _Asking(plan, lookup)
+    reply = asking.leg(path.reply, reply=True) if path.reply else None
+    return Path(forward=asking.leg(path.forward, reply=False), reply=reply)
+
+
+class _Asking:
+    def __init__(self, plan: Plan, lookup: Lookup) -> None:
+        self.plan, self.lookup = plan, lookup
+
+    def leg(self, leg: Leg, reply: bool) -> Leg:
+        if not leg.hops:
+            return leg
+        following = (*leg.hops[1:], None)
+        told = (
+            replace(hop, causes=tuple(self._step(hop, after, reply)))
+            for hop, after in zip(leg.hops, following, strict=True)
+        )
+        return replace(leg, hops=tuple(told), origin=tuple(self._origin(leg.hops[0])))
+
+    def _origin(self, first: Hop) -> Iterator[Cause]:
+        """Before the first hop: what the sender's own netns did to the packet, from its socket on."""
+        netns, seen = first.point.netns, first.inner
+        entry = self.lookup.conntrack(netns, seen)
+        yield from self._rules(netns, original(entry, seen))
+        yield from self._routed(netns, "", first.point.ifname, seen, _going(first))
+
+    def _step(self, hop: Hop, after: Hop | None, reply: bool) -> Iterator[Cause]:
+        netns = hop.point.netns
+        rules = tuple(self._rules(netns, hop.inner)) if _comes_in(hop) else ()
+        yield from rules
+        if after is None:
+            yield from self._end(hop)
+        elif after.point.netns != netns:
+            text = f"{hop.point} ↔ {after.point}"
+            yield _cause(CauseKind.LINK, netns, text, f"to {after.point}")
+        else:
+            if not any(cause.effect.startswith(("DNAT", "source")) for cause in rules):
+                yield from self._translated(hop, after, reply)
+            yield from self._within(hop, after)
+
+    def _end(self, hop: Hop) -> Iterator[Cause]:
+        if hop.direction is Direction.OUT:
+            return
+        text = self._route(hop.point.netns, self._stack(hop), hop.inner.src, hop.inner)
+        if text.startswith("local"):
+            shown = endpoint(hop.inner.dst, hop.inner.dport)
+            yield _cause(CauseKind.LOCAL, hop.point.netns, text, f"delivered to {shown}")
+        else:
+            yield from _some(CauseKind.ROUTE, hop.point.netns, text, "")
+
+    def _translated(self, hop: Hop, after: Hop, reply: bool) -> Iterator[Cause]:
+        a, b = hop.inner, after.inner
+        if (a.src, a.sport, a.dst, a.dport) == (b.src, b.sport, b.dst, b.dport):
+            return
+        source = (a.src, a.sport) != (b.src, b.sport)
+        shown = endpoint(b.src, b.sport) if source else endpoint(b.dst, b.dport)
+        effect = f"{'source' if source else 'destination'} {'back to' if reply else 'becomes'} {shown}"
+        yield from _some(CauseKind.CONNTRACK, hop.point.netns, self.lookup.conntrack(hop.point.netns, a), effect)
+
+    def _within(self, hop: Hop, after: Hop) -> Iterator[Cause]:
+        """One netns: taken out of a tunnel, put into one, switched, or routed."""
+        netns, dev = hop.point.netns, after.point.ifname
+        outer = after.encapsulation.outer if after.encapsulation else None
+        if after.direction is Direction.IN:
+            if hop.encapsulation and not outer:
+                text = self._route(netns, hop.point.ifname, hop.encapsulation.outer.src, hop.encapsulation.outer)
+                yield from _some(CauseKind.LOCAL, netns, text, f"{hop.encapsulation.kind.upper()} taken off by {dev}")
+        elif hop.point.role is Role.TUNNEL and after.encapsulation and outer:
+            text = self.lookup.fdb(netns, hop.point.ifname, hop.dst_mac)
+            yield from _some(CauseKind.FDB, netns, text, f"{after.encapsulation.kind.upper()} to {outer.dst}")
+            yield from self._routed(netns, "", dev, outer, outer)
+        elif bridge := self._bridge(after):
+            if hop.point.ifname != bridge and hop.inner.dst != after.inner.dst:
+                yield from self._routed(netns, bridge, bridge, hop.inner, after.inner)
+            mac = after.encapsulation.outer_dst_mac if after.encapsulation else after.dst_mac
+            text = self.lookup.bridge_fdb(netns, bridge, mac)
+            yield from _some(CauseKind.BRIDGE, netns, text, f"switched to {dev}")
+        else:
+            yield from self._routed(netns, self._stack(hop), dev, hop.inner, _going(after))
+
+    def _routed(self, netns: str, iif: str, dev: str, came: Headers, going: Headers) -> Iterator[Cause]:
+        """The route to where the packet goes now, for the source it came with, and the next hop's neighbor entry."""
+        text = self._route(netns, iif, came.src, going)
+        yield from _some(CauseKind.ROUTE, netns, text, f"to {dev}")
+        via = _VIA.search(text)
+        next_hop = _address(via[1], going.dst) if via else going.dst
+        yield from _some(CauseKind.NEIGHBOR, netns, self.lookup.neighbor(netns, dev, next_hop), "")
+
+    def _route(self, netns: str, iif: str, src: IPAddress, to: Headers) -> str:
+        return self.lookup.route(netns, src, to.dst, iif, 0, to.proto, to.sport, to.dport)
+
+    def _stack(self, hop: Hop) -> str:
+        """The device IP thinks the packet came by: for a bridge's port, the bridge."""
+        return self._bridge(hop) or hop.point.ifname
+
+    def _bridge(self, hop: Hop) -> str:
+        plan = self.plan.netns.get(hop.point.netns)
+        link = plan.link(hop.point.ifname) if plan else None
+        return link.master if link else ""
+
+    def _rules(self, netns: str, headers: Headers) -> Iterator[Cause]:
+        for line in self.lookup.rules(netns, headers):
+            yield _cause(CauseKind.RULE, netns, line, effect_of(line))
+
+
+def original(entry: str, seen: Headers) -> Headers:
+    """The packet as its socket made it: the original direction of its conntrack entry, if that is its direction."""
+    fields = dict(_FIELD.findall(" ".join(reversed(entry.split()))))  # the last wins, so the first: the original's
+    if not fields.get("src") or str(seen.src) == fields.get("dst"):
+        return seen
+    src, dst = _address(fields["src"], seen.src), _address(fields.get("dst", ""), seen.dst)
+    sport = int(fields.get("sport", fields.get("id", seen.sport)))
+    return replace(seen, src=src, dst=dst, sport=sport, dport=int(fields.get("dport", seen.dport)))
+
+
+def _comes_in(hop: Hop) -> bool:
+    """Where a packet enters a netns' IP. On a bridge it has been filtered at the port already."""
+    plain = hop.point.role in (Role.HOST_VETH, Role.TUNNEL) or (hop.point.role is Role.UPLINK and not hop.encapsulation)
+    return plain and hop.direction is Direction.IN
+
+
+def _going(hop: Hop) -> Headers:
+    return hop.encapsulation.outer if hop.encapsulation else hop.inner
+
+
+def _some(kind: CauseKind, netns: str, text: str, effect: str) -> Iterator[Cause]:
+    if text:
+        yield _cause(kind, netns, text, effect)
+
+
+def _cause(kind: CauseKind, netns: str, text: str, effect: str) -> Cause:
+    return Cause(kind=kind, netns=netns, text=text, effect=effect)
+
+
+def effect_of(line: str) -> str:
+    """What a rule did, from its text: `DNAT to 10.244.2.3:80`; "" for a jump."""
+    target, _, options = line.partition(" -j ")[2].partition(" ")
+    match target:
+        case "DNAT":
+            return f"DNAT to {options.split()[-1]}"
+        case "MASQUERADE" | "SNAT":
+            return "source is changed"
+        case "MARK":
+            return f"mark {options.split()[-1]}"
+        case "ACCEPT" | "DROP" | "REJECT":
+            return target.lower()
+    return ""
+
+
+def _address(text: str, like: IPAddress) -> IPAddress:
+    try:
+        return type(like)(text)
+    except ValueError:
+        return like
