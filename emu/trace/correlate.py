@@ -1,8 +1,8 @@
 """Captured packets → the path of one request and of its answer. Only what was seen: no hop is inferred.
 
-One packet is known at every point by its `same` key. The request is the first packet of the flow that leaves the sender;
-the answer is the first packet that goes the other way from where the request was last seen, or an ICMP error or RST
-sent back to it."""
+One packet is known at every point by its `same` key. The request is the first packet of the flow that leaves the
+sender; the answer is the first packet that goes the other way from where the request was last seen, or an ICMP error
+sent back about it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def correlate(records: Iterable[PacketRecord], flow: Flow, backends: Collection[
     if answer is None:
         return Path(forward=forward)
     reply = _leg(answer)
-    error = answer[0].inner is not None and is_error(answer[0].inner)
-    if error and answer[0].point.netns != forward.hops[-1].point.netns or (error and _from_node(answer, forward)):
+    if _from_the_way(answer[0], forward):
         forward = _rejected(forward, answer[0])
     return Path(forward=forward, reply=reply)
 
@@ -98,10 +97,10 @@ def _answers(record: PacketRecord, forward: Sequence[Hop], flow: Flow) -> bool:
     return (got.sport, got.dport) == (last.dport, last.sport)
 
 
-def _from_node(answer: Sequence[PacketRecord], forward: Leg) -> bool:
-    """An error sent from the place the packet was last seen, but not by the one it was sent to."""
-    assert answer[0].inner is not None
-    return answer[0].inner.src != forward.hops[-1].inner.dst
+def _from_the_way(answer: PacketRecord, forward: Leg) -> bool:
+    """An error sent by a Node on the way, not by the one the request was sent to."""
+    got = answer.inner
+    return got is not None and is_error(got) and got.src != forward.hops[-1].inner.dst
 
 
 def _rejected(forward: Leg, error: PacketRecord) -> Leg:

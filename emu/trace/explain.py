@@ -20,7 +20,7 @@ class Lookup(Protocol):
     """What a kernel answers; "" or () where there is nothing. `rules`: those the packet matched in that netns,
     as iptables text with `-t table`; `headers` are as the packet came into the netns."""
 
-    def route(
+    def route(  # noqa: PLR0917
         self,
         netns: str,
         src: IPAddress | None,
@@ -147,12 +147,14 @@ class _Asking:
 
 def original(entry: str, seen: Headers) -> Headers:
     """The packet as its socket made it: the original direction of its conntrack entry, if that is its direction."""
-    fields = dict(_FIELD.findall(" ".join(reversed(entry.split()))))  # the last wins, so the first: the original's
+    fields: dict[str, str] = dict(
+        _FIELD.findall(" ".join(reversed(entry.split())))
+    )  # the last wins, so the first: the original's
     if not fields.get("src") or str(seen.src) == fields.get("dst"):
         return seen
     src, dst = _address(fields["src"], seen.src), _address(fields.get("dst", ""), seen.dst)
-    sport = int(fields.get("sport", fields.get("id", seen.sport)))
-    return replace(seen, src=src, dst=dst, sport=sport, dport=int(fields.get("dport", seen.dport)))
+    sport = int(fields.get("sport") or fields.get("id") or seen.sport)
+    return replace(seen, src=src, dst=dst, sport=sport, dport=int(fields.get("dport") or seen.dport))
 
 
 def _comes_in(hop: Hop) -> bool:

@@ -1,0 +1,151 @@
+"""The kinds of path a topology has, one flow for each: what `emu verify` sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from emu import names
+from emu.cluster.model import Backend, Cluster, Frontend, Pod
+from emu.plan.model import IPAddress, Plan
+from emu.trace.changed import endpoint
+from emu.trace.model import Flow
+
+DNS_PORT = 53
+_SYSTEM = "kube-system"
+
+
+def every_path(cluster: Cluster, plan: Plan) -> tuple[Flow, ...]:
+    """One representative per kind, as far as the cluster has it. Pods of users' namespaces come first."""
+    found: dict[tuple[object, ...], Flow] = {}
+    for flow in _Kinds(cluster, plan).flows():
+        found.setdefault((flow.netns, flow.dst, flow.proto, flow.dport), flow)
+    return tuple(found.values())
+
+
+class _Kinds:
+    def __init__(self, cluster: Cluster, plan: Plan) -> None:
+        self.cluster = cluster
+        pods = [pod for pod in cluster.pods if names.pod_netns(pod.namespace, pod.name) in plan.netns]
+        self.pods = sorted(pods, key=lambda pod: pod.namespace == _SYSTEM)
+        self.family = cluster.families[0] if cluster.families else 4
+
+    def flows(self) -> Iterator[Flow]:
+        for version in self.cluster.families:
+            self.family = version
+            yield from self._between_pods()
+            yield from self._services()
+            yield from self._nodes()
+
+    # --- kinds ----------------------------------------------------------------------------------------------------
+
+    def _between_pods(self) -> Iterator[Flow]:
+        for place, same in (("same Node", True), ("other Node", False)):
+            pair = self._pair(same)
+            if pair:
+                yield from self._to_pod(f"Pod to Pod, {place}", pair[0], pair[1])
+
+    def _services(self) -> Iterator[Flow]:
+        frontends = [f for f in self.cluster.frontends if f.cluster_ip.version == self.family]
+        served = [f for f in frontends if self._pod_backends(f) and f.service != "kube-dns"]
+        for protocol in dict.fromkeys(f.protocol for f in served):
+            # The one with the most backends shows the most paths.
+            frontend = max((f for f in served if f.protocol == protocol), key=lambda f: len(_ready(f)))
+            yield from self._to_service("Pod to Service", frontend)
+        for frontend in frontends:
+            if frontend.service == "kube-dns" and frontend.port == DNS_PORT and _ready(frontend):
+                yield from self._to_service(f"cluster DNS over {frontend.protocol}", frontend)
+            if (frontend.namespace, frontend.service) == ("default", "kubernetes"):
+                yield from self._to_service("Pod to the API server's Service", frontend)
+        yield from self._hairpin(served)
+        empty = next((f for f in frontends if not _ready(f)), None)
+        if empty:
+            yield from self._to_service("Pod to a Service without endpoints", empty)
+
+    def _hairpin(self, served: list[Frontend]) -> Iterator[Flow]:
+        """With one backend the Pod is sure to meet itself."""
+        frontend = min(served, key=lambda f: len(_ready(f)), default=None)
+        pod = self._pod_at(_ready(frontend)[0].address) if frontend else None
+        if frontend and pod:
+            label = f"Pod to itself by its Service: {pod.key} → {_name(frontend)}"
+            yield self._flow(_netns(pod), frontend.cluster_ip, frontend.protocol.lower(), frontend.port, label)
+
+    def _nodes(self) -> Iterator[Flow]:
+        node = next(iter(self.cluster.nodes), None)
+        if node is None:
+            return
+        for place, same in (("own", True), ("other", False)):
+            pod = next((p for p in self._listening() if (p.node == node.name) is same), None)
+            if pod:
+                port = _port(pod)
+                label = f"Node to Pod, {place} Node: {node.name} → {pod.key}:{port}"
+                yield self._flow(node.name, self._address(pod), "tcp", port, label)
+        served = [f for f in self.cluster.frontends if self._pod_backends(f) and f.cluster_ip.version == self.family]
+        if served:
+            best = max(served, key=lambda f: len(_ready(f)))
+            label = f"Node to Service: {node.name} → {_name(best)}"
+            yield self._flow(node.name, best.cluster_ip, best.protocol.lower(), best.port, label)
+        yield from self._pod_to_nodes()
+
+    def _pod_to_nodes(self) -> Iterator[Flow]:
+        client = next(iter(self.pods), None)
+        for place, same in (("own", True), ("other", False)):
+            node = next((n for n in self.cluster.nodes if client and (n.name == client.node) is same), None)
+            address = next((a.ip for a in node.addresses if a.ip.version == self.family), None) if node else None
+            if client and node and address:
+                label = f"Pod to its {place} Node: {client.key} → {node.name}"
+                yield self._flow(_netns(client), address, "icmp", 0, label.replace("its other", "another"))
+
+    # --- pieces ---------------------------------------------------------------------------------------------------
+
+    def _to_pod(self, kind: str, client: Pod, server: Pod) -> Iterator[Flow]:
+        address, port = self._address(server), _port(server)
+        if port:
+            label = f"{kind}: {client.key} → {server.key}:{port}"
+            yield self._flow(_netns(client), address, "tcp", port, label)
+        yield self._flow(_netns(client), address, "icmp", 0, f"{kind}, ping: {client.key} → {server.key}")
+
+    def _to_service(self, kind: str, frontend: Frontend) -> Iterator[Flow]:
+        backends = {backend.address for backend in frontend.backends}
+        client = next((pod for pod in self.pods if not backends & set(pod.addresses)), None)
+        if client:
+            label = f"{kind}: {client.key} → {_name(frontend)}"
+            yield self._flow(_netns(client), frontend.cluster_ip, frontend.protocol.lower(), frontend.port, label)
+
+    def _flow(self, netns: str, dst: IPAddress, proto: str, dport: int, label: str) -> Flow:
+        return Flow(netns=netns, dst=dst, proto=proto, dport=dport, label=label)
+
+    def _pair(self, same_node: bool) -> tuple[Pod, Pod] | None:
+        """A client and a server; the server has a port if any such has one."""
+        servers = (*self._listening(), *self.pods)
+        pairs = ((a, b) for b in servers for a in self.pods if a is not b and (a.node == b.node) is same_node)
+        return next(pairs, None)
+
+    def _listening(self) -> list[Pod]:
+        return [pod for pod in self.pods if _port(pod)]
+
+    def _address(self, pod: Pod) -> IPAddress:
+        return next(address for address in pod.addresses if address.version == self.family)
+
+    def _pod_at(self, address: IPAddress) -> Pod | None:
+        return next((pod for pod in self.pods if address in pod.addresses), None)
+
+    def _pod_backends(self, frontend: Frontend) -> list[Backend]:
+        return [backend for backend in _ready(frontend) if self._pod_at(backend.address)]
+
+
+def _ready(frontend: Frontend) -> list[Backend]:
+    return [backend for backend in frontend.backends if backend.ready]
+
+
+def _netns(pod: Pod) -> str:
+    return names.pod_netns(pod.namespace, pod.name)
+
+
+def _name(frontend: Frontend) -> str:
+    return f"{frontend.namespace}/{frontend.service}:{frontend.port} ({endpoint(frontend.cluster_ip, 0)})"
+
+
+def _port(pod: Pod) -> int:
+    """The first TCP port its containers declare; 0 for none."""
+    ports = (port for each in pod.containers for port in each.container.ports if port.protocol == "TCP")
+    return next((port.container_port for port in ports), 0)

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from trace_plans import cluster, without
+from trace_records import records
+
+from emu.netfilter import parse
+from emu.plan.model import Plan
+from emu.trace.compare import compare
+from emu.trace.correlate import correlate
+from emu.trace.model import Cause, CauseKind, Flow, Path, Verdict
+from emu.trace.predict import predict
+
+
+def flow(src: str, dst: str, dport: int = 80, proto: str = "tcp") -> Flow:
+    return Flow(netns=src, dst=ip_address(dst), proto=proto, dport=dport)
+
+
+KINDS = [
+    flow("default.a2", "10.244.1.3", 8080),
+    flow("default.a2", "10.244.2.2", 8080),
+    flow("default.a2", "10.244.2.2", 82),
+    flow("default.a2", "10.244.2.2", 82, "udp"),
+    flow("default.a2", "10.244.2.2", 0, "icmp"),
+    flow("default.a2", "10.244.2.77", 0, "icmp"),
+    flow("default.a2", "10.96.0.5"),
+    flow("default.a2", "10.96.0.6"),
+    flow("default.a2", "10.96.0.9"),
+    flow("default.a2", "10.96.0.10", 53, "udp"),
+    flow("default.a2", "192.168.100.12", 10250),
+    flow("node1", "10.244.2.2", 8080),
+]
+BACKENDS = [(ip_address("10.244.1.3"), 8080), (ip_address("10.244.2.2"), 8080)]
+
+
+@pytest.mark.parametrize("optional", [True, False])
+@pytest.mark.parametrize("asked", KINDS, ids=lambda f: f"{f.netns}-{f.dst}-{f.proto}-{f.dport}")
+def test_what_a_kernel_as_planned_shows_is_the_predicted_path(asked: Flow, optional: bool) -> None:
+    prediction = predict(cluster(), asked)
+    for index, path in enumerate(prediction.paths):
+        observed = correlate(records(path, optional=optional), asked)
+        assert compare(prediction, observed) == (index, None)
+
+
+def test_a_nodes_request_is_found_by_the_backends_it_may_have_been_sent_to() -> None:
+    asked = flow("node1", "10.96.0.5")
+    prediction = predict(cluster(), asked)
+    for index, path in enumerate(prediction.paths):
+        assert compare(prediction, correlate(records(path), asked, BACKENDS)) == (index, None)
+
+
+def test_other_traffic_is_not_the_request() -> None:
+    asked = flow("default.a2", "10.96.0.5")
+    noise = predict(cluster(), flow("default.a2", "10.244.1.3", 8080)).paths[0]
+    observed = correlate([replace(r, same=f"other {r.same}") for r in records(noise)], asked)
+    assert observed.forward.hops == ()
+    assert observed.forward.reason == "the request was seen nowhere"
+
+
+def test_a_packet_sent_again_is_not_a_second_hop() -> None:
+    asked = flow("default.a2", "10.244.2.2", 8080)
+    (path,) = predict(cluster(), asked).paths
+    again = [replace(r, time_ns=r.time_ns + 500) for r in records(path) if r.same == "request"]
+    assert len(correlate([*records(path), *again], asked).forward.hops) == len(path.forward.hops)
+
+
+def difference(asked: Flow, broken: Plan) -> str:
+    """What is said when the kernel does what `broken` says and the plan was another."""
+    expected = predict(cluster(), asked)
+    observed = correlate(records(predict(broken, asked).paths[0]), asked)
+    matched, found = compare(expected, observed)
+    assert matched is None
+    assert found is not None
+    return found.what
+
+
+def test_a_missing_route_is_the_hop_where_the_packet_did_not_go_on() -> None:
+    node = cluster().netns["node1"]
+    said = difference(flow("default.a2", "10.244.2.2", 8080), without(cluster(), "node1", routes=node.routes[:1]))
+    assert said == (
+        "forward hop 4: expected to leave node1 through flannel.1 (10.244.1.2 → 10.244.2.2:8080),"
+        " but the packet was last seen at node1:cni0"
+    )
+
+
+def test_a_missing_fdb_entry_is_the_hop_where_the_packet_was_not_encapsulated() -> None:
+    said = difference(flow("default.a2", "10.244.2.2", 8080), without(cluster(), "node1", fdb=()))
+    assert said == (
+        "forward hop 5: expected to leave node1 through eth0 (10.244.1.2 → 10.244.2.2:8080, VXLAN to 192.168.100.12),"
+        " but the packet was last seen at node1:flannel.1"
+    )
+
+
+def test_a_wrong_neighbor_is_a_wrong_mac() -> None:
+    node = cluster().netns["node1"]
+    wrong = replace(node.neighbors[0], mac="02:00:00:00:00:99")
+    said = difference(flow("default.a2", "10.244.2.2", 8080), without(cluster(), "node1", neighbors=(wrong,)))
+    assert said == (
+        "forward hop 4: at node1:flannel.1: expected destination MAC 02:00:00:00:0f:02, got 02:00:00:00:00:99"
+    )
+
+
+def test_a_missing_rule_is_a_destination_that_was_not_translated() -> None:
+    said = difference(flow("default.a2", "10.96.0.10", 53, "udp"), without(cluster(), "node1", tables=()))
+    assert said == "forward hop 3: at node1:cni0: expected dst 10.244.2.2, got 10.96.0.10"
+
+
+def test_br_netfilter_off_is_an_answer_that_was_not_translated_back() -> None:
+    node = cluster().netns["node1"]
+    plan = without(cluster(), "node1", sysctls=node.sysctls[:1])
+    asked = flow("default.a2", "10.96.0.5")
+    said = difference(asked, plan)
+    assert said.startswith("forward hop 3: ")
+
+
+def test_an_answer_that_never_came_back_is_said_of_the_reply() -> None:
+    node = cluster().netns["node2"]
+    said = difference(flow("default.a2", "10.244.2.2", 8080), without(cluster(), "node2", routes=node.routes[:1]))
+    assert said.startswith("reply hop 4: expected to leave node2 through flannel.1")
+
+
+def test_a_rejected_request_names_who_refused() -> None:
+    asked = flow("default.a2", "10.96.0.9")
+    observed = correlate(records(predict(cluster(), asked).paths[0]), asked)
+    assert observed.forward.verdict is Verdict.REJECTED
+    assert observed.forward.reason == "node1 answered unreachable: port"
+
+
+def test_a_rst_where_an_answer_was_expected_differs() -> None:
+    asked = flow("default.a2", "10.244.2.2", 8080)
+    prediction = predict(cluster(), asked)
+    (path,) = prediction.paths
+    refused = [
+        replace(r, inner=replace(r.inner, note="RST")) if r.inner and r.same == "answer" else r for r in records(path)
+    ]
+    _, found = compare(prediction, correlate(refused, asked))
+    assert found
+    assert found.what == "reply hop 1: at default/b2:eth0: expected SYN-ACK, got RST"
+
+
+def test_a_rule_that_was_not_matched_is_named_where_rules_were_traced() -> None:
+    asked = flow("default.a2", "10.96.0.10", 53, "udp")
+    prediction = predict(cluster(), asked)
+    path = prediction.paths[0]
+    causes = [c for hop in path.forward.hops for c in hop.causes]
+    rules = [c.text for c in causes if c.kind is CauseKind.RULE and c.netns == "node1"]
+    assert compare(prediction, _traced(path, asked, rules)) == (0, None)
+    matched, found = compare(prediction, _traced(path, asked, [r for r in rules if "DNAT" not in r]))
+    assert matched is None
+    assert found
+    assert found.what == (
+        "forward hop 2: in node1 the packet did not match the expected rule"
+        " -t nat -A KUBE-SEP-2-0 -p udp -m udp -j DNAT --to-destination 10.244.2.2:53"
+    )
+
+
+def _traced(path: Path, asked: Flow, rules: list[str]) -> Path:
+    """The path as observed, with these rules read from the trace where the packet came into node1."""
+    observed = correlate(records(path), asked)
+    hops = list(observed.forward.hops)
+    causes = tuple(Cause(kind=CauseKind.RULE, netns="node1", text=rule) for rule in rules)
+    hops[1] = replace(hops[1], causes=causes)
+    return Path(forward=replace(observed.forward, hops=tuple(hops)), reply=observed.reply)
+
+
+def test_a_planned_policy_of_drop_has_no_answer() -> None:
+    tables = parse.save("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n", 4)
+    asked = flow("default.a2", "10.244.2.2", 8080)
+    said = difference(asked, without(cluster(), "node1", tables=tables))
+    assert said.endswith("but the packet was last seen at node1:cni0")
