@@ -53,7 +53,7 @@ class Kernel:
         gone = [change for change in changes.netns if change.new is None]
         staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: _RANK[c.new.kind])  # type: ignore[union-attr]
         try:
-            self._remove_values([change for change in staying if change.name in self._handles])
+            self._remove_values([c for c in staying if c.name in self._handles and (c.added or c.removed)])
             self._drop(gone)
             born = self._create([change for change in staying if change.name not in self._handles])
             left = LinkMaker(self._handles, new).make(staying)
@@ -104,23 +104,25 @@ class Kernel:
 
     def _delete_fabric(self, handle: Handle) -> None:
         plan = self._plan.netns.get(FABRIC_NETNS) if self._plan else None
-        links = plan.links if plan else ()
-        acts = [
-            Act(netlink_links.delete(handle.indexes[link.name]), link, True)
-            for link in links
-            if link.name in handle.indexes
-        ]
-        handle.execute(acts)
+        links = [link for link in plan.links if link.name in handle.indexes] if plan else []
+        handle.execute(_link_removals(handle, links))
 
     # ---- what goes
 
     def _remove_values(self, changes: Sequence[NetnsChange]) -> None:
-        for change in changes:
-            handle = self._handles[change.name]
-            if change.added or change.removed:
-                handle.refresh()
-            handle.execute([act for value in change.removed if (act := _removal(handle, value))])
-            handle.forget(value.name for value in change.removed if isinstance(value, Link))
+        """Namespaces side by side: a deletion waits for the kernel's clean-up, not for a core."""
+        if changes:
+            with ThreadPoolExecutor(max_workers=min(8, len(changes)), thread_name_prefix="remove") as pool:
+                list(pool.map(self._remove_from, changes))
+
+    def _remove_from(self, change: NetnsChange) -> None:
+        handle = self._handles[change.name]
+        handle.refresh()
+        doomed = [v for v in change.removed if isinstance(v, Link) and v.name in handle.indexes]
+        rest = (value for value in change.removed if not isinstance(value, Link))
+        acts = [act for value in rest if (act := _removal(handle, value))]
+        handle.execute([*acts, *_link_removals(handle, doomed)])
+        handle.forget(link.name for link in doomed)
 
     def _drop(self, changes: Sequence[NetnsChange]) -> None:
         """The kernel ends the namespace, and what is left in it, when its last user has gone."""
@@ -167,7 +169,7 @@ class Kernel:
         if late:
             with netns.entered(handle.netns):
                 sysctls.write(change.name, late)
-        acts = [Act(netlink_links.up(netlink_links.LOOPBACK), "ip link set lo up")] if born else []
+        acts = [Act(netlink_links.up(netlink_links.LOOPBACK), "ip link set lo up")] if change.old is None else []
         acts += first
         for value in change.added:
             if not isinstance(value, Link | Sysctl):
@@ -223,15 +225,20 @@ def _addition(handle: Handle, value: object) -> Act:
 
 
 def _removal(handle: Handle, value: object) -> Act | None:
-    """None when the link it lives on is gone, and it with it."""
+    """None when the link it lives on is gone, and it with it. A sysctl keeps its value."""
     if isinstance(value, Sysctl):
         return None
     try:
-        if isinstance(value, Link):
-            return Act(netlink_links.delete(handle.indexes[value.name]), value, True)
         return Act(netlink_routes.delete(value, handle.indexes), value, True)  # type: ignore[arg-type]
     except KeyError:
         return None
+
+
+def _link_removals(handle: Handle, links: Sequence[Link]) -> list[Act]:
+    if not links:
+        return []
+    marks = [Act(netlink_links.mark(handle.indexes[link.name]), link, True) for link in links]
+    return [*marks, Act(netlink_links.delete_marked(), f"# {len(links)} links deleted", True)]
 
 
 def _joined(first: NetnsChange, second: NetnsChange) -> NetnsChange:

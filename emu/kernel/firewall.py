@@ -63,9 +63,10 @@ def restores(netns: Netns, tables: Sequence[Pair], cache: dict[tuple[int, int], 
     calls = []
     for family in (4, 6):
         mine = [(old, new) for old, new in tables if (new or old) and (new or old).family == family]  # type: ignore[union-attr]
-        if mine:
-            noflush = any(old is not None for old, _ in mine)
-            calls.append(Restore(netns, family, "".join(_text(pair, noflush, cache) for pair in mine), noflush))
+        noflush = any(old is not None for old, _ in mine)
+        rules = "".join(_text(pair, noflush, cache) for pair in mine)
+        if rules:
+            calls.append(Restore(netns, family, rules, noflush))
     return calls
 
 

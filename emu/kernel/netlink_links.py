@@ -32,6 +32,7 @@ LOOPBACK = 1  # the index of lo, in every namespace
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_NET_NS_FD = 18, 28
+_IFLA_GROUP, _DOOMED = 27, 0x656D75
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _BRPORT_MODE = 4  # hairpin
@@ -78,6 +79,16 @@ def modify(link: Link, index: int, master: int = 0) -> Request:
 def delete(index: int) -> Request:
     """Deleting one end of a veth pair deletes the other."""
     return Request(RTM_DELLINK, 0, info(index))
+
+
+def mark(index: int) -> Request:
+    """Put a link into the group that `delete_marked` deletes."""
+    return Request(RTM_NEWLINK, 0, info(index) + attr_u32(_IFLA_GROUP, _DOOMED))
+
+
+def delete_marked() -> Request:
+    """All at once: the kernel waits 20 ms for the last users of what it deletes, once for each request."""
+    return Request(RTM_DELLINK, 0, info(0) + attr_u32(_IFLA_GROUP, _DOOMED))
 
 
 def _data(link: Link, lower: int, peer: Peer | None) -> bytes:

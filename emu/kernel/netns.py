@@ -6,6 +6,7 @@ made in wherever it is used later. /proc/sys/net is that of the thread that open
 
 from __future__ import annotations
 
+import errno as errnos
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -107,5 +108,7 @@ def _forget(netns: Netns) -> list[OSError]:
         try:
             action(*arguments)
         except OSError as error:
-            errors.append(error)
+            # Somebody's `ip netns del` has unbound it before: EINVAL or ENOENT.
+            if action is os.close or error.errno not in (errnos.EINVAL, errnos.ENOENT):
+                errors.append(error)
     return errors

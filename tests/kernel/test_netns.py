@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from emu.kernel import netns
+from emu.kernel import netns, syscalls
 
 pytestmark = pytest.mark.root
 
@@ -67,3 +67,13 @@ def test_a_name_taken_is_refused_and_nothing_is_left_half_made(sandbox):
         return sorted(os.listdir("/run/netns")), len(os.listdir("/proc/self/fd")) - before
 
     assert sandbox(inside) == (["a"], 0)
+
+
+def test_a_netns_whose_name_somebody_removed_is_still_released(sandbox):
+    def inside():
+        made = netns.create("a")
+        syscalls.umount2("/run/netns/a")
+        os.unlink("/run/netns/a")
+        return netns.delete(made)
+
+    assert sandbox(inside) == []
