@@ -89,10 +89,17 @@ def _make_pod_link(
                 for address, subnet in zip(pod.addresses, own, strict=True)
             ),
             routes=tuple(route for subnet in own for route in _pod_routes(subnet, networks)),
-            sysctls=(Sysctl(key=f"net.ipv4.conf.{names.POD_ETH}.arp_notify", value="1"),),
+            sysctls=_pod_sysctls(own),
         ),
         NetnsPlan(name=pod.node, kind=NetnsKind.NODE, owner=pod.node, links=(outside,)),
     )
+
+
+def _pod_sysctls(subnets: tuple[IPNetwork, ...]) -> tuple[Sysctl, ...]:
+    """A port in hairpin mode sends the duplicate address probe back, which would then find itself."""
+    notify = Sysctl(key=f"net.ipv4.conf.{names.POD_ETH}.arp_notify", value="1")
+    no_probe = Sysctl(key=f"net.ipv6.conf.{names.POD_ETH}.accept_dad", value="0")
+    return (notify, no_probe) if any(subnet.version == 6 for subnet in subnets) else (notify,)
 
 
 _pod_link: Memo[tuple[NetnsPlan, NetnsPlan]] = Memo(_make_pod_link, size=1 << 15)

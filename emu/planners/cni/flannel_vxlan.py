@@ -21,7 +21,8 @@ KERNEL OBJECTS, on each Node
     IPv6        a second device, flannel-v6.1
 
 MTU
-    the uplink's minus 50: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14 (Flannel takes 50 for IPv6 too)
+    the uplink's minus 50: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14. Flannel asks for 50 less on IPv6 too,
+    where the outer header is 40: the kernel makes flannel-v6.1 70 less, and Pods keep 50
 
 LIMITS
     A real Node has cni0 from its first Pod on, and keeps it; here every Node has it from the start.
@@ -52,6 +53,7 @@ from emu.plan.model import (
     NetnsPlan,
     Role,
     Route,
+    Sysctl,
     Vxlan,
 )
 from emu.planners.cni import bridge, flannel_rules
@@ -59,7 +61,7 @@ from emu.planners.cni import bridge, flannel_rules
 NAME = "flannel-vxlan"
 VNI = 1
 PORT = 8472  # the Linux driver's own default, older than the RFC's 4789; Flannel leaves it at that
-OVERHEAD = 50
+OVERHEAD = {4: 50, 6: 70}
 DEVICE = {4: f"flannel.{VNI}", 6: f"flannel-v6.{VNI}"}
 
 
@@ -76,15 +78,15 @@ class Vtep:
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     _check(cluster)
-    mtu = cluster.topology.fabric.mtu - OVERHEAD
+    underlay = cluster.topology.fabric.mtu
     for family in cluster.families:
         vteps = tuple(_vtep(cluster.seed, node, family) for node in cluster.nodes)
         network = next(range_ for range_ in cluster.pod_ranges if range_.version == family)
         for own in vteps:
-            yield _overlay((cluster.name, own.node, family), own, vteps, mtu)
+            yield _overlay((cluster.name, own.node, family), own, vteps, underlay - OVERHEAD[family])
             for part in flannel_rules.parts(family, network, own.subnet):
                 yield Rules(own.node, part)
-    yield from bridge.plan(cluster, mtu)
+    yield from bridge.plan(cluster, underlay - OVERHEAD[4])
 
 
 def _check(cluster: Cluster) -> None:
@@ -129,8 +131,15 @@ def _make_overlay(own: Vtep, vteps: tuple[Vtep, ...], mtu: int) -> NetnsPlan:
             Route(dst=peer.subnet, dev=own.device, via=peer.subnet.network_address, onlink=True) for peer in peers
         ),
         neighbors=tuple(Neighbor(dev=own.device, address=peer.subnet.network_address, mac=peer.mac) for peer in peers),
+        sysctls=_sysctls(own),
         fdb=tuple(FdbEntry(dev=own.device, mac=peer.mac, dst=peer.local) for peer in peers),
     )
+
+
+def _sysctls(own: Vtep) -> tuple[Sysctl, ...]:
+    """flanneld wants no router advertisement from the overlay."""
+    key = f"net.ipv6.conf.{own.device.replace('.', '/')}.accept_ra"
+    return (Sysctl(key=key, value="0"),) if own.subnet.version == 6 else ()
 
 
 _overlay: Memo[NetnsPlan] = Memo(_make_overlay)

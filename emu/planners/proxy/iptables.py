@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from emu.cluster.model import Cluster, Frontend, IPAddress, Node
+from emu.cluster.model import Cluster, Frontend, IPAddress, IPNetwork, Node
 from emu.errors import InputError
 from emu.memo import Memo
 from emu.netfilter.model import Chain, Match, Rule, Table
@@ -43,6 +43,7 @@ LARGE_CLUSTER = 1000  # endpoints; source: proxier.go, largeClusterEndpointsThre
 FIREWALL, FORWARD, POSTROUTING, CANARY = "KUBE-FIREWALL", "KUBE-FORWARD", "KUBE-POSTROUTING", "KUBE-PROXY-CANARY"
 MARKED = Match("mark", "--mark", "0x4000/0x4000")
 NEW = Match("conntrack", "--ctstate", "NEW")
+KNOWN = ("detectLocalMode", "masqueradeAll", "localhostNodePorts", "nodePortAddresses")
 LAST_RULE = "kubernetes service nodeports; NOTE: this must be the last rule in this chain"
 
 
@@ -68,22 +69,40 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
             yield Rules(node.name, ruleset(family, frontends, options, node))
 
 
-def options_of(given: Mapping[str, object], cluster_cidr: object) -> Options:
+def options_of(given: Mapping[str, object], cluster_cidr: IPNetwork) -> Options:
     """Checks the topology's `proxy.options`."""
-    known = ("detectLocalMode", "masqueradeAll", "localhostNodePorts", "nodePortAddresses")
     for key in given:
-        if key not in known:
-            raise InputError(f"unknown option {key}", subject="proxy.options", hint=f"known: {', '.join(known)}")
+        if key not in KNOWN:
+            raise _wrong(f"unknown option {key}", f"known: {', '.join(KNOWN)}")
     mode = given.get("detectLocalMode", "ClusterCIDR")
     if mode not in ("ClusterCIDR", "None"):
-        raise InputError(f"detectLocalMode is {mode}, must be ClusterCIDR or None", subject="proxy.options")
-    addresses = given.get("nodePortAddresses", ())
+        raise _wrong(f"detectLocalMode is {mode}, must be ClusterCIDR or None")
     return Options(
         cluster_cidr=str(cluster_cidr) if mode == "ClusterCIDR" else "",
-        masquerade_all=bool(given.get("masqueradeAll", False)),
-        localhost_node_ports=bool(given.get("localhostNodePorts", True)),
-        node_port_addresses=tuple(map(str, addresses)) if isinstance(addresses, Sequence) else (),
+        masquerade_all=_flag(given, "masqueradeAll", False),
+        localhost_node_ports=_flag(given, "localhostNodePorts", True),
+        node_port_addresses=_ranges(given.get("nodePortAddresses", ())),
     )
+
+
+def _wrong(what: str, hint: str = "") -> InputError:
+    return InputError(what, subject="proxy.options", hint=hint)
+
+
+def _flag(given: Mapping[str, object], key: str, default: bool) -> bool:
+    value = given.get(key, default)
+    if not isinstance(value, bool):
+        raise _wrong(f"{key} is {value!r}, must be true or false")
+    return value
+
+
+def _ranges(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise _wrong(f"nodePortAddresses is {value!r}, must be a list of ranges")
+    try:
+        return tuple(str(ip_network(each)) for each in value)
+    except ValueError as error:
+        raise _wrong(f"nodePortAddresses: {error}") from error
 
 
 def ruleset(family: int, frontends: Sequence[Frontend], options: Options, node: Node) -> RulesetPart:
@@ -241,5 +260,5 @@ _sysctl_fragment: Memo[NetnsPlan] = Memo(_make_sysctls)
 
 
 def _sysctls(node: str, cluster: Cluster) -> NetnsPlan:
-    localhost = 4 in cluster.families and bool(cluster.topology.proxy.options.get("localhostNodePorts", True))
+    localhost = 4 in cluster.families and _flag(cluster.topology.proxy.options, "localhostNodePorts", True)
     return _sysctl_fragment(node, node, localhost)

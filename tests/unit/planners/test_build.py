@@ -93,7 +93,16 @@ def test_kubernetes_canaries_stand_where_the_real_ones_do() -> None:
     assert table(plan, "node1", "mangle").chain("KUBE-IPTABLES-HINT") is not None
 
 
-@pytest.mark.parametrize(("option", "value"), [("masqueradeAl", True), ("detectLocalMode", "NodeCIDR")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("masqueradeAl", True),
+        ("masqueradeAll", "no"),
+        ("detectLocalMode", "NodeCIDR"),
+        ("nodePortAddresses", "10.0.0.0/8"),
+        ("nodePortAddresses", ["10.0.0.1/8"]),
+    ],
+)
 def test_a_wrong_proxy_option_is_named(option: str, value: object) -> None:
     base = cluster()
     wrong = replace(base, topology=replace(base.topology, proxy=Proxy(options={option: value})))

@@ -94,7 +94,8 @@ def test_flannels_rules_are_those_of_the_real_one() -> None:
 
 def test_a_dual_stack_node_has_a_second_device() -> None:
     node1 = netns(planners.build(cluster(family="ipv4-ipv6")), "node1")
-    assert {link.name for link in node1.links if link.kind == "vxlan"} == {"flannel.1", "flannel-v6.1"}
+    tunnels = {link.name: link.mtu for link in node1.links if link.kind == "vxlan"}
+    assert tunnels == {"flannel.1": 1450, "flannel-v6.1": 1430}
     assert "fd00:10:244:2::/64 via fd00:10:244:2:: dev flannel-v6.1 onlink" in routes(node1)
     assert {table.family for table in node1.tables} == {4, 6}
     assert not any("disable_ipv6" in sysctl.key for sysctl in node1.sysctls)
