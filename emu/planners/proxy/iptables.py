@@ -63,7 +63,8 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
     for node in cluster.nodes:
         yield _sysctls(node.name, cluster)
     for family in cluster.families:
-        frontends = tuple(f for f in cluster.frontends if f.cluster_ip.version == family)
+        of_family = (f for f in cluster.frontends if f.cluster_ip.version == family)
+        frontends = tuple(sorted(of_family, key=lambda f: (str(f), f.protocol)))
         options = options_of(cluster.topology.proxy.options, next(r for r in cluster.pod_ranges if r.version == family))
         for node in cluster.nodes:
             yield Rules(node.name, ruleset(family, frontends, options, node))
