@@ -18,6 +18,7 @@ from emu.kernel import process
 from emu.kernel.netlink import NETLINK_NETFILTER, messages
 from emu.kernel.netns import Netns, socket_in
 from emu.kernel.tracing_events import NFT_MSG_TRACE, TABLE, Traversals
+from emu.kernel.tracing_legacy import MSG_PACKET, LegacyLog
 from emu.kernel.tracing_rules import RuleTexts
 from emu.plan.model import IPAddress
 from emu.trace.model import Headers
@@ -43,7 +44,7 @@ class FlowTrace:
         script = _script(proto, sorted(set(addresses), key=str))
         try:
             for name, netns in self._namespaces.items():
-                self._listeners[name] = Listener(netns)
+                self._listeners[name] = Listener(netns, variant)
             self._everywhere(lambda netns: process.run(["nft", "-f", "-"], ns=netns, stdin=script))
         except BaseException:
             self.close()
@@ -62,7 +63,8 @@ class FlowTrace:
         if listener is None:
             return ()
         matched = listener.traversals().rules(headers)
-        return tuple(self._text_of(netns, headers.src.version).text(each) for each in matched)
+        texts = (self._text_of(netns, headers.src.version).text(each) for each in matched)
+        return tuple(text for text in texts if text)
 
     @property
     def lost(self) -> bool:
@@ -98,7 +100,7 @@ class FlowTrace:
 class Listener:
     """The events of one namespace, which wait in the kernel until they are asked for."""
 
-    def __init__(self, netns: Netns) -> None:
+    def __init__(self, netns: Netns, variant: str) -> None:
         self.open, self.lost = True, False
         self._traversals = Traversals()
         self._sock = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
@@ -106,18 +108,27 @@ class Listener:
             self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE)
         # A socket without a port number of its own would be taken for the kernel, which does not hear itself.
         self._sock.bind((0, 1 << (_GROUP_TRACE - 1)))
+        self._legacy = LegacyLog(netns) if variant == "legacy" else None
 
     def traversals(self) -> Traversals:
         if self.open:
-            for kind, body in self._read():
+            for kind, body in self._read(self._sock):
                 if kind == NFT_MSG_TRACE:
                     self._traversals.feed(body)
+            if self._legacy:
+                self._add_legacy(self._legacy)
         return self._traversals
 
-    def _read(self) -> Iterator[tuple[int, bytes]]:
+    def _add_legacy(self, log: LegacyLog) -> None:
+        """Its packets have begun with the table that switches tracing on, which is nf_tables' in any case."""
+        for kind, body in self._read(log.sock):
+            if kind == MSG_PACKET and (part := log.segment(body)):
+                self._traversals.begin(0, part)
+
+    def _read(self, sock: socket.socket) -> Iterator[tuple[int, bytes]]:
         while True:
             try:
-                raw = self._sock.recv(65536, socket.MSG_DONTWAIT)
+                raw = sock.recv(65536, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -133,6 +144,8 @@ class Listener:
             self.traversals()
             self.open = False
             self._sock.close()
+            if self._legacy:
+                self._legacy.close()
 
 
 def _script(proto: str, addresses: Iterable[IPAddress]) -> str:

@@ -27,13 +27,15 @@ class RuleTexts:
         self._netns, self._family, self._variant = netns, family, variant
         done = process.run([f"{_TOOLS[family]}-{variant}-save"], ns=netns, check=False)
         self._lines = _by_chain(done.stdout)
+        self._accepting = _accepting(done.stdout)
         self._handles: dict[Chain, list[int]] = {}
 
     def text(self, matched: Matched) -> str:
-        """`-t nat -A KUBE-SERVICES …`; a rule that is not iptables' own by its handle; a policy as `-P`."""
+        """`-t nat -A KUBE-SERVICES …`; a rule that is not iptables' own by its handle; a policy that drops as `-P`,
+        one that accepts as ""."""
         chain = (matched.table, matched.chain)
         if matched.handle == 0:
-            return f"-t {matched.table} -P {matched.chain} DROP"
+            return "" if chain in self._accepting else f"-t {matched.table} -P {matched.chain} DROP"
         lines, handles = self._lines.get(chain, []), self._numbers(chain)
         if len(lines) != len(handles) or matched.handle not in handles:
             tables = "ip" if self._family == 4 else "ip6"
@@ -67,6 +69,17 @@ def _by_chain(saved: str) -> dict[Chain, list[str]]:
         elif line.startswith("-A "):
             found[table, line.split(" ", 2)[1]].append(line)
     return dict(found)
+
+
+def _accepting(saved: str) -> set[Chain]:
+    """The built-in chains whose policy is ACCEPT: `:FORWARD ACCEPT [0:0]`."""
+    table, found = "", set()
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith(":") and line.split()[1] == "ACCEPT":
+            found.add((table, line.split()[0][1:]))
+    return found
 
 
 def _text(raw: bytes) -> str:

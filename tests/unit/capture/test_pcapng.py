@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from shutil import which
+from shutil import copytree, which
 
 import pytest
-from capture_packets import CNI0, POD, UPLINK, ether, frame, in_vxlan, tcp
+from capture_packets import CLIENT, CNI0, POD, UPLINK, VIP, ether, frame, in_vxlan, tcp
 
 from emu.capture import pcapng
 from emu.capture.frame import GSO, PARTIAL_CHECKSUM, RAW, Capture, Frame
@@ -66,3 +67,19 @@ def test_wireshark_reads_names_times_directions_and_both_headers(tmp_path: Path,
         "default/web:eth0|1700000000.123456789|0x00000002|10.96.10.10|",
         "node1:eth0|1700000000.123456790|0x00000001|192.168.100.12,10.96.10.10|1",
     ]
+
+
+PROFILES = Path(__file__).parents[3] / "captures" / "wireshark"
+
+
+@pytest.mark.skipif(which("tshark") is None, reason="tshark is not installed")
+def test_the_wireshark_profile_shows_the_place_and_both_pairs_of_addresses(tmp_path: Path, capture: Capture) -> None:
+    pcapng.write(tmp_path / "all.pcapng", capture)
+    copytree(PROFILES, tmp_path / "config")  # Wireshark writes into its directory
+    argv = ["tshark", "-C", "kube-emu", "-r", str(tmp_path / "all.pcapng")]
+    env = {**os.environ, "WIRESHARK_CONFIG_DIR": str(tmp_path / "config")}
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60, env=env)
+    rows = [line.split()[2:] for line in said.stdout.splitlines()]
+    assert rows[0][:5] == ["default/web:eth0", CLIENT, VIP, CLIENT, VIP]
+    assert rows[1][:5] == ["node1:eth0", CLIENT, VIP, "192.168.100.11", "192.168.100.12"]
+    assert "warning" not in said.stderr.lower()
