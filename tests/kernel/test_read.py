@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
 import lab
 import pytest
 from test_apply import pings, up
 
 from emu.kernel import process
 from emu.plan.drift import drift
+from emu.plan.model import Address, PolicyRule, Route, Sysctl
 
 pytestmark = pytest.mark.root
 
@@ -73,3 +78,54 @@ def test_what_somebody_broke_is_named_and_mended(sandbox, where, command, found)
     assert (where, found) in seen
     assert left == []
     assert works
+
+
+def test_ipv6_and_policy_routing_are_read_back_equal(sandbox):
+    def inside():
+        plan = lab.plan()
+        node = plan.netns["node2"]
+        on = (Sysctl(key="net.ipv6.conf.all.disable_ipv6", value="0"), *node.sysctls[2:])
+        new = replace(
+            node,
+            sysctls=on,
+            addresses=(*node.addresses, Address(dev="eth0", address=ip_interface("fd00:100::12/64"))),
+            routes=(
+                *node.routes,
+                Route(dst=ip_network("fd00:244::/48"), via=ip_address("fd00:100::1"), dev="eth0"),
+                Route(dst=ip_network("fd00:9::/64"), type="blackhole", metric=50),
+                Route(dst=ip_network("10.9.0.0/16"), via=ip_address("192.168.100.1"), dev="eth0", table=1000),
+                Route(dst=ip_network("10.8.0.0/16"), dev="eth0", scope="link", src=ip_address("192.168.100.12")),
+            ),
+            rules=(
+                PolicyRule(priority=1024, table=1000, fwmark=0x80, fwmask=0x80),
+                PolicyRule(priority=1025, table=1000, src=ip_network("fd00:244::/48"), iif="eth0"),
+            ),
+        )
+        kernel = up(replace(plan, netns={**plan.netns, "node2": new}))
+        got = kernel.read(new)
+        fields = ("addresses", "routes", "rules")
+        # eth0 of an IPv6 namespace has a link-local address besides: the kernel's own.
+        return [x for f in fields for x in set(getattr(new, f)) ^ set(getattr(got, f)) if not link_local(x)]
+
+    assert sandbox(inside) == []
+
+
+def link_local(value: object) -> bool:
+    return isinstance(value, Address) and value.address.is_link_local
+
+
+def test_each_change_is_logged_as_a_line_to_paste(sandbox):
+    def inside():
+        lines: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: lines.append(record.getMessage())
+        logging.getLogger("emu.kernel").addHandler(handler)
+        logging.getLogger("emu.kernel").setLevel(logging.INFO)
+        up(lab.plan())
+        return lines
+
+    lines = sandbox(inside)
+    assert "fabric# ip netns add node1" in lines
+    assert "node1# ip route replace 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink" in lines
+    assert "default.p1-1# ip address add 10.244.1.2/24 dev eth0" in lines
+    assert "node1# bridge link set dev veth00010001 hairpin on" in lines
