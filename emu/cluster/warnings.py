@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from emu.api.objects import Endpoints, Objects, Pod, Service
+from emu.api.objects import DaemonSet, Deployment, Endpoints, Objects, Pod, ReplicaSet, Service
 from emu.cluster.lifecycle import is_active
 from emu.cluster.objectmap import of_kind, subject
 from emu.cluster.passes.endpoints import target_number
 from emu.cluster.selected import Selected
+from emu.cluster.selectors import has_all
 
 
 def warnings(objects: Objects) -> tuple[str, ...]:
@@ -21,12 +22,22 @@ def _services(objects: Objects) -> Iterator[str]:
         if not service.spec.selector:
             continue
         pods = [pod for pod in selected.by(service.metadata.namespace, service.spec.selector) if is_active(pod)]
-        if not pods:
+        if not pods and not _is_idle(service, objects):
             labels = ",".join(f"{key}={value}" for key, value in service.spec.selector.items())
             yield f"{subject(service)}: its selector {labels} matches no Pod in namespace {service.metadata.namespace}"
         for port in service.spec.ports if pods else ():
             if not any(target_number(port, pod) for pod in pods):
                 yield f"{subject(service)}: no selected Pod has a {port.protocol} port named {port.target_port}"
+
+
+def _is_idle(service: Service, objects: Objects) -> bool:
+    """Whether something that is scaled to nothing would make Pods for it."""
+    return any(
+        owner.metadata.namespace == service.metadata.namespace
+        and has_all(service.spec.selector or {}, owner.spec.template.metadata.labels)
+        for kind in (Deployment, ReplicaSet, DaemonSet)
+        for owner in of_kind(objects, kind)
+    )
 
 
 def _endpoints(objects: Objects) -> Iterator[str]:

@@ -50,6 +50,7 @@ class Wanted:
     """What a Service's Pods make: the subsets, and the endpoints of each (address type, ports)."""
 
     subsets: tuple[EndpointSubset, ...]
+    truncated: bool
     groups: slicing.Groups
 
 
@@ -109,11 +110,15 @@ def _wanted(service: Service, zones: Mapping[str, str], *pods: Pod) -> Wanted:
     headless_without_ports = not service.spec.ports
     subsets = tuple(
         subset
-        for ports, some in sorted(by_ports.items())
+        for ports, some in sorted(by_ports.items(), key=lambda item: [port.port for port in item[0]])
         if ports or headless_without_ports
         for subset in _subset(service, ports, some)
     )
-    return Wanted(subsets=subsets, groups=groups or {(family, ()): () for family in service.spec.ip_families})
+    return Wanted(
+        subsets=subsets,
+        truncated=len(counted) > MAX_ADDRESSES,
+        groups=groups or {(family, ()): () for family in service.spec.ip_families},
+    )
 
 
 def _ips(pod: Pod, address_type: str) -> list[str]:
@@ -202,7 +207,7 @@ def _labels(service: Service) -> dict[str, str]:
 def _endpoints(seed: int, service: Service, wanted: Wanted, existing: KubeObject | None, now: str) -> Endpoints:
     """The existing object when nothing has changed; the trigger time is that of the last change."""
     labels = _labels(service)
-    full = sum(len(subset.addresses) + len(subset.not_ready_addresses) for subset in wanted.subsets) >= MAX_ADDRESSES
+    full = wanted.truncated
     notes = {TRIGGER_TIME: now, **({OVER_CAPACITY: "truncated"} if full else {})}
     if not isinstance(existing, Endpoints):
         meta = ObjectMeta(
