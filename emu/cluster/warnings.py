@@ -32,11 +32,11 @@ def _services(objects: Objects) -> Iterator[str]:
 
 def _is_idle(service: Service, objects: Objects) -> bool:
     """Whether something that is scaled to nothing would make Pods for it."""
+    owners = (obj for obj in objects.values() if isinstance(obj, Deployment | ReplicaSet | DaemonSet))
     return any(
         owner.metadata.namespace == service.metadata.namespace
         and has_all(service.spec.selector or {}, owner.spec.template.metadata.labels)
-        for kind in (Deployment, ReplicaSet, DaemonSet)
-        for owner in of_kind(objects, kind)
+        for owner in owners
     )
 
 
