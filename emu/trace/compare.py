@@ -27,6 +27,36 @@ def compare(prediction: Prediction, observed: Path) -> tuple[int | None, Differe
     return None, nearest[1] if nearest else None
 
 
+def nearest_path(prediction: Prediction, observed: Path) -> int | None:
+    """The predicted path that the observed one follows longest; None when nothing was predicted."""
+    agreed = [_path(path, observed)[0] for path in prediction.paths]
+    return max(range(len(agreed)), key=agreed.__getitem__, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A predicted and an observed hop side by side; `wrong` says what is not as expected."""
+
+    expected: Hop | None
+    got: Hop | None
+    wrong: str = ""
+
+
+def side_by_side(expected: Leg | None, got: Leg | None) -> tuple[Row, ...]:
+    """Everything seen in order, each beside what was expected there, then what was expected but not seen.
+    From the first difference on, hops are paired by their place."""
+    rows, rest = [], list(expected.hops if expected else ())
+    for hop in got.hops if got else ():
+        skipped = next((i for i, other in enumerate(rest) if _same_place(other, hop)), None)
+        if skipped is None:
+            rows.append(Row(None, hop, "not predicted" if expected else ""))
+            continue
+        rows += [Row(other, None, "" if other.optional else "not seen") for other in rest[:skipped]]
+        rows.append(Row(rest[skipped], hop, "; ".join(_header_differences(rest[skipped], hop))))
+        rest = rest[skipped + 1 :]
+    return (*rows, *(Row(other, None, "" if other.optional else "not seen") for other in rest))
+
+
 @dataclass(frozen=True, slots=True)
 class _Pair:
     """A predicted hop and what stands in its place; `index` counts what was seen."""
