@@ -1,7 +1,7 @@
 """Topology → Nodes: every Node's addresses and Pod ranges, carved so that a number tells whose it is.
 
 Node n has 192.168.100.(10+n) and the Pods 10.244.n.0/24. Where the Pod range has exactly one piece per Node, the
-pieces are taken from the first on.
+pieces are taken from the first on. What one range or one node must obey is `api.topologyrules`' matter.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_interface, ip_network
 
-from emu.addressing import carve, overlaps
+from emu.addressing import carve
 from emu.api.topology import NodeEntry, Topology
+from emu.api.topologyrules import FAMILIES, IPV6_POD_PREFIX
 from emu.cluster.memo import by_identity
 from emu.cluster.model import IPAddress, IPInterface, IPNetwork, Node
 from emu.errors import InputError, PlanError
-
-FAMILIES = {"ipv4": (4,), "ipv6": (6,), "ipv4-ipv6": (4, 6), "ipv6-ipv4": (6, 4)}
-
-IPV6_POD_PREFIX = 64  # flannel and kube-controller-manager (--node-cidr-mask-size-ipv6) give each Node a /64
 
 
 def families(topology: Topology) -> tuple[int, ...]:
@@ -47,28 +44,24 @@ def _network(text: str, place: str) -> IPNetwork:
 
 
 def nodes(topology: Topology) -> tuple[Node, ...]:
-    """Raises InputError and PlanError for ranges that overlap or are used up, and for names or addresses used twice."""
+    """Raises PlanError for a range that is used up, InputError for an address used twice."""
     return _nodes(topology)
 
 
 @by_identity
 def _nodes(topology: Topology) -> tuple[Node, ...]:
-    _check_ranges(topology)
     made = tuple(_node(topology, entry, index) for index, entry in enumerate(topology.nodes, start=1))
     _check_unique(made)
     return made
 
 
 def _node(topology: Topology, entry: NodeEntry, index: int) -> Node:
-    switch = entry.switch or topology.fabric.switches[0]
-    if switch not in topology.fabric.switches:
-        raise InputError(f"node {entry.name}: switch {switch!r} is not one of {', '.join(topology.fabric.switches)}")
     return Node(
         name=entry.name,
         index=index,
         addresses=tuple(_address(entry, index, network) for network in ranges(topology, "nodes")),
         pod_cidrs=tuple(_pod_cidr(topology, network, index) for network in ranges(topology, "pods")),
-        switch=switch,
+        switch=entry.switch or topology.fabric.switches[0],
         labels=_labels(entry, index),
     )
 
@@ -119,22 +112,14 @@ def _pod_cidr(topology: Topology, network: IPNetwork, index: int) -> IPNetwork:
     return carve(network, prefix, index if count > wanted else index - 1)
 
 
-def _check_ranges(topology: Topology) -> None:
-    named = [
-        (f"ranges.{which}", network) for which in ("nodes", "pods", "services") for network in ranges(topology, which)
-    ]
-    for a, net_a, b, net_b in overlaps(named):
-        raise PlanError(f"{a} {net_a} and {b} {net_b} overlap")
-
-
 def _check_unique(made: Sequence[Node]) -> None:
-    names: set[str] = set()
+    """An address that was asked for may be one that another Node's number gives."""
     holders: dict[IPAddress, str] = {}
     for node in made:
-        if node.name in names:
-            raise InputError(f"two nodes are named {node.name}")
-        names.add(node.name)
         for address in node.addresses:
             if address.ip in holders:
-                raise InputError(f"nodes {holders[address.ip]} and {node.name} both have the address {address.ip}")
+                raise InputError(
+                    f"nodes {holders[address.ip]} and {node.name} both have the address {address.ip}",
+                    hint="give each of them an address",
+                )
             holders[address.ip] = node.name

@@ -11,9 +11,21 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from emu.api.images import Image, find, program_for
-from emu.api.objects import Container, ObjectMeta, Objects, PodIP, PodSpec, PodStatus
+from emu.api.objects import (
+    Container,
+    DaemonSet,
+    Deployment,
+    KubeObject,
+    ObjectMeta,
+    Objects,
+    PodIP,
+    PodSpec,
+    PodStatus,
+    ReplicaSet,
+)
 from emu.api.objects import Pod as PodObject
 from emu.api.topology import Topology
+from emu.api.wrong import Wrong
 from emu.cluster import environment, podfiles
 from emu.cluster.memo import by_identity
 from emu.cluster.model import Cluster, ContainerPlan, Pod
@@ -85,19 +97,43 @@ def _made(  # noqa: PLR0917 - one argument for each part it is remembered by
         raise _about(error, pod) from None
 
 
-def _about(error: InputError, pod: PodObject) -> InputError:
-    named = subject(pod)
+def _about(error: InputError, obj: KubeObject) -> InputError:
+    named = subject(obj)
     about = error.subject if error.subject.startswith(named) else ": ".join(filter(None, (named, error.subject)))
     return InputError(error.what, place=error.place, subject=about, hint=error.hint)
 
 
+def _image(container: Container, registry: Registry) -> Image:
+    try:
+        return find(container.image, registry)
+    except Wrong as wrong:
+        raise wrong.located(None, subject=f"container {container.name}") from None
+
+
+def check_images(objects: Objects, registry: Registry) -> None:
+    """Raises InputError for an unknown image, also where there is no Pod yet: better now than at the next scaling."""
+    for obj in objects.values():
+        if isinstance(obj, Deployment | ReplicaSet | DaemonSet):
+            _checked(registry, obj, obj.spec.template.spec)
+        elif isinstance(obj, PodObject):
+            _checked(registry, obj, obj.spec)
+
+
+@by_identity
+def _checked(registry: Registry, obj: KubeObject, spec: PodSpec) -> bool:
+    try:
+        for container in (*spec.init_containers, *spec.containers):
+            _image(container, registry)
+    except InputError as error:
+        raise _about(error, obj) from None
+    return True
+
+
 def _container(pod: PodObject, container: Container, base: Mapping[str, str], registry: Registry) -> ContainerPlan:
     """Of one name, the container's `env` wins over the Service variables, and these over the image's."""
-    program_for(container, registry)  # an unknown image is reported before anything about the container
     term = {"TERM": "xterm"} if container.tty else {}
-    env = environment.of_container(
-        pod, container, {"PATH": environment.PATH, **term, **find(container.image, registry).env, **base}
-    )
+    image = _image(container, registry)
+    env = environment.of_container(pod, container, {"PATH": environment.PATH, **term, **image.env, **base})
     if container.command or container.args:
         container = replace(
             container,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from emu.api.images import Image
-from emu.api.objects import Objects
+from emu.api.objects import Key, Objects
 from emu.api.topology import Topology
 from emu.cluster import capacity, services
 from emu.cluster.model import Cluster
@@ -26,8 +26,10 @@ from emu.cluster.passes.schedule import schedule
 from emu.cluster.passes.stamp import stamp
 from emu.cluster.passes.status import status
 from emu.cluster.passes.system import system
-from emu.cluster.pods import pods
+from emu.cluster.places import located
+from emu.cluster.pods import check_images, pods
 from emu.cluster.warnings import warnings
+from emu.errors import InputError, Place
 
 Pass = Callable[[Topology, Objects, str], Objects]
 
@@ -56,13 +58,25 @@ def resolve(
     now: str,
     *,
     previous: Cluster | None = None,
+    places: Mapping[Key, Place] | None = None,
 ) -> Cluster:
     """`now` (RFC 3339) is written on what is created or changes state. With `previous`, Pods that were there keep the
     Service variables they started with. Objects without any Node are a cluster about to be brought up: then ranges
-    that cannot hold the Pods are a PlanError, where a running cluster leaves such Pods waiting."""
+    that cannot hold the Pods are a PlanError, where a running cluster leaves such Pods waiting. With `places` (of
+    `load.Loaded`) an InputError names file and line."""
+    try:
+        return _resolved(topology, objects, registry, now, previous)
+    except InputError as error:
+        raise located(error, places or {}) from None
+
+
+def _resolved(
+    topology: Topology, objects: Objects, registry: Mapping[str, Image], now: str, previous: Cluster | None
+) -> Cluster:
     is_new = not any(key[0] == "Node" for key in objects)
     if is_new:
         capacity.check_totals(topology, objects)
+    check_images(objects, registry)
     settled = settle(topology, objects, now)
     if is_new:
         capacity.check_nodes(topology, settled)

@@ -28,7 +28,7 @@ from emu.api.objects import DaemonSet, DaemonSetSpec, LabelSelector, Namespace, 
 from emu.api.topology import Dns, NodeEntry
 from emu.cluster.lifecycle import delete
 from emu.cluster.resolve import resolve
-from emu.errors import InputError
+from emu.errors import InputError, Place
 
 SAFE = "[bcdfghjklmnpqrstvwxz2456789]"
 
@@ -210,9 +210,20 @@ def test_every_namespace_carries_its_name_as_a_label() -> None:
         assert get(where, "Namespace", name, "").metadata.labels["kubernetes.io/metadata.name"] == name
 
 
-def test_an_unknown_image_is_refused_with_the_pod_and_container() -> None:
-    with pytest.raises(InputError, match=r"Pod default/a: container main.*no/such"):
-        cluster(pod("a", containers=(container(image="no/such"),)))
+def test_an_unknown_image_is_refused_even_where_no_pod_runs_it_yet() -> None:
+    for obj in (
+        pod("a", containers=(container(image="no/such"),)),
+        deployment("a", 0, containers=(container(image="no/such"),)),
+    ):
+        with pytest.raises(InputError, match=rf"{obj.KIND} default/a: container main.*no/such"):
+            cluster(obj)
+
+
+def test_an_error_names_the_file_and_line_of_the_manifest() -> None:
+    wrong = deployment("web", 1, node_name="node9")
+    places = {key_of(wrong): Place("web.yaml", 14)}
+    with pytest.raises(InputError, match=rf"web.yaml:14: Pod default/web-{SAFE}+-{SAFE}+: spec.nodeName is node9"):
+        resolve(topology(), {key_of(wrong): wrong}, registry(), LATER, places=places)
 
 
 def test_the_cluster_dns_is_as_kubeadm_makes_it() -> None:
