@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import select
 import time
 from collections.abc import Callable
 from itertools import count
+
+log = logging.getLogger(__name__)
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 Handler = Callable[[int], None]  # with the epoll events
@@ -68,8 +71,12 @@ class Poller:
         return self._timers[0][0] if self._timers else None
 
     def run(self) -> None:
+        """Until `stop`. One handler's mistake is logged, and does not end the service to all the others."""
         while self._running:
-            self.turn()
+            try:
+                self.turn()
+            except Exception:
+                log.exception("unexpected")
 
     def stop(self) -> None:
         self._running = False
