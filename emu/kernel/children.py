@@ -9,6 +9,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Child:
 
     def signal(self, number: int, *, group: bool = False) -> None:
         """Nothing happens if it has ended: the lock keeps the pid from being reaped, and so from being another's."""
-        with lock:
+        with lock, suppress(ProcessLookupError):  # a group that setsid(1) has not made yet
             if self.code is None:
                 (os.killpg if group else os.kill)(self.pid, number)
 

@@ -1,0 +1,156 @@
+"""What `features.probe` tries and looks for: tools, trials, modules. Each trial runs once, in a lab that ends after."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from emu.errors import MissingFeature
+from emu.kernel import process
+
+ETH_P_ALL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    name: str
+    needed: bool
+    package: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    name: str
+    option: str  # of the kernel's configuration
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """`run` returns a detail worth telling, or raises."""
+
+    name: str
+    needed: bool
+    run: Callable[[], str]
+    remedy: str = ""
+
+
+TOOLS = (
+    Tool("ip", True, "iproute2", "links at the prompt, kernel answers in a trace"),
+    Tool("iptables-nft-restore", True, "iptables", "the rules of kube-proxy and Flannel"),
+    Tool("iptables-legacy-restore", False, "iptables", "topologies with `iptables: legacy`"),
+    Tool("nft", True, "nftables", "following a packet through the rules"),
+    Tool("conntrack", True, "conntrack", "entries of UDP endpoints that are gone"),
+    Tool("nsenter", True, "util-linux", "the prompt"),
+    Tool("setsid", True, "util-linux", "terminals"),
+    Tool("ping", True, "iputils-ping", "emu verify"),
+    Tool("mnexec", False, "mininet", "Mininet's own tools"),
+    Tool("nginx", False, "nginx", "a real web server in Pods; else a small one of ours"),
+    Tool("curl", False, "curl", "requests from Pods"),
+    Tool("nslookup", False, "dnsutils", "DNS from Pods"),
+    Tool("tcpdump", False, "tcpdump", "captures inside Pods"),
+    Tool("tshark", False, "tshark", "captures as text"),
+    Tool("wireshark", False, "wireshark", "captures on screen"),
+)
+
+MODULES = (
+    Module("ipip", "NET_IPIP", "Calico IPIP (then by eBPF)"),
+    Module("ip_vs", "IP_VS", "kube-proxy in ipvs mode"),
+    Module("dummy", "DUMMY", "kube-ipvs0, nodelocaldns"),
+    Module("sch_netem", "NET_SCH_NETEM", "delay and loss on links"),
+    Module("8021q", "VLAN_8021Q", "VLAN fabrics"),
+    Module("geneve", "GENEVE", "Geneve overlays"),
+    Module("wireguard", "WIREGUARD", "encrypted overlays"),
+)
+
+# Matches and targets that the planned rules and a trace use: name, modules, table, a rule that needs it.
+RULES = (
+    ("comment", "xt_comment", "filter", "-A FORWARD -m comment --comment x -j ACCEPT"),
+    ("conntrack", "xt_conntrack", "filter", "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"),
+    ("addrtype", "xt_addrtype", "filter", "-A FORWARD -m addrtype --dst-type LOCAL -j ACCEPT"),
+    ("mark", "xt_mark", "filter", "-A FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT"),
+    ("REJECT", "ipt_REJECT", "filter", "-A FORWARD -p tcp -j REJECT --reject-with icmp-port-unreachable"),
+    ("statistic", "xt_statistic", "nat", "-A PREROUTING -m statistic --mode random --probability 0.5 -j ACCEPT"),
+    ("recent", "xt_recent", "nat", "-A PREROUTING -m recent --name x --rcheck --seconds 10800 --reap -j ACCEPT"),
+    ("MARK", "xt_mark", "nat", "-A PREROUTING -j MARK --set-xmark 0x4000/0x4000"),
+    ("DNAT", "xt_nat", "nat", "-A PREROUTING -p tcp -j DNAT --to-destination 10.244.1.2:80"),
+    ("MASQUERADE", "xt_MASQUERADE", "nat", "-A POSTROUTING -j MASQUERADE --random-fully"),
+    ("TRACE", "xt_TRACE nf_log_syslog", "raw", "-A PREROUTING -j TRACE"),
+)
+TRACE = "table inet t { chain c { type filter hook prerouting priority raw; meta nftrace set 1; }; }"
+
+
+def _link(name: str, *words: str) -> Callable[[], str]:
+    def run() -> str:
+        process.run(["ip", "link", "add", name, *words])
+        process.run(["ip", "link", "delete", name])
+        return ""
+
+    return run
+
+
+def _rule(variant: str, family: str, table: str, rule: str) -> Callable[[], str]:
+    def run() -> str:
+        process.run([f"{family}-{variant}-restore"], stdin=f"*{table}\n{rule}\nCOMMIT\n")
+        return ""
+
+    return run
+
+
+def _rules() -> Iterator[Trial]:
+    for used, modules, table, rule in RULES:
+        for variant, table_module in (("nft", "nft_compat"), ("legacy", f"iptable_{table}")):
+            trial = _rule(variant, "iptables", table, rule)
+            remedy = f"modprobe -a {table_module} {modules}"
+            yield Trial(f"iptables-{variant}: {used}", variant == "nft", trial, remedy)
+    for variant, table_module in (("nft", "nft_compat"), ("legacy", "ip6table_nat")):
+        trial = _rule(variant, "ip6tables", "nat", "-A POSTROUTING -j MASQUERADE --random-fully")
+        yield Trial(f"ip6tables-{variant}: MASQUERADE", False, trial, f"modprobe -a {table_module} xt_MASQUERADE")
+
+
+def _br_netfilter() -> str:
+    if not os.path.exists("/proc/sys/net/bridge/bridge-nf-call-iptables"):
+        raise MissingFeature("netfilter on bridges", module="br_netfilter")
+    return ""
+
+
+def _conntrack() -> str:
+    process.run(["conntrack", "-L"])
+    return ""
+
+
+def _trace() -> str:
+    process.run(["nft", "-f", "-"], stdin=TRACE)
+    return ""
+
+
+def _packet_socket() -> str:
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)).close()
+    return ""
+
+
+def _bpf() -> str:
+    if not os.path.ismount("/run/bpf"):
+        raise MissingFeature("eBPF file system for this user")
+    return ""
+
+
+TRIALS = (
+    Trial("veth links", True, _link("trial", "type", "veth", "peer", "name", "peer"), "modprobe veth"),
+    Trial("bridges", True, _link("trial", "type", "bridge"), "modprobe bridge"),
+    Trial("netfilter on bridges", True, _br_netfilter, "modprobe br_netfilter"),
+    Trial(
+        "VXLAN links",
+        True,
+        _link("trial", "type", "vxlan", "id", "1", "local", "127.0.0.1", "dstport", "8472", "nolearning"),
+        "modprobe vxlan",
+    ),
+    *_rules(),
+    Trial("connection tracking entries", True, _conntrack, "modprobe nf_conntrack_netlink"),
+    Trial("tracing through the rules", True, _trace, "modprobe nf_tables"),
+    Trial("packet sockets", True, _packet_socket, "modprobe af_packet"),
+    Trial("eBPF", False, _bpf, "run as root"),
+)
