@@ -1,0 +1,117 @@
+"""The effects of one lab, put together: kernel, Pods' namespaces, server processes, kubelet."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from emu.api.objects import ObjectMeta, PodStatus
+from emu.cluster.model import Node
+from emu.cluster.staleflows import StaleFlow
+from emu.dnsserver import server as dnsserver
+from emu.errors import InputError
+from emu.kernel import netns, process
+from emu.kernel.apply import Kernel
+from emu.kernel.netns import Netns
+from emu.kernel.pods import PodNamespaces
+from emu.kernel.process import Child
+from emu.names import pod_netns
+from emu.plan.model import Changes, NetnsPlan, Plan, PodSandbox
+from emu.testbed.runtime import KernelRuntime
+from emu.workloads import server as workloads
+from emu.workloads.kubelet import Kubelet
+
+log = logging.getLogger(__name__)
+
+
+class Host:
+    """Make it inside the sandbox, before the process has any thread: the server processes and the Pods' zygote are
+    forked here."""
+
+    def __init__(self, lab: str, logs: Path) -> None:
+        dns = process.start_service("dns", dnsserver.main)
+        shared = process.start_service("workloads", workloads.main)
+        self.pods = PodNamespaces()
+        process.Reaper()
+        self.kernel = Kernel(lab)
+        self.dns = dnsserver.DnsService(dns)
+        self.workloads = workloads.WorkloadService(shared)
+        self.runtime = KernelRuntime(self.kernel, self.pods, self.dns, self.workloads)
+        self.kubelet = Kubelet(self.runtime, self._report, log_directory=logs)
+        self.kubelet.run()
+        self._report_to: Callable[[str, str, PodStatus], None] = lambda *_: None
+        self._known: dict[str, PodSandbox] = {}  # netns → what the kubelet was told to run
+
+    def reports(self, receiver: Callable[[str, str, PodStatus], None]) -> None:
+        self._report_to = receiver
+
+    def _report(self, namespace: str, name: str, status: PodStatus) -> None:
+        self._report_to(namespace, name, status)
+
+    def netns(self, name: str) -> Netns:
+        return self.kernel.netns(name)
+
+    def open_socket(self, name: str) -> Callable[[int, int, int], socket.socket]:
+        return lambda family, kind, proto: netns.socket_in(self.kernel.netns(name), family, kind, proto)
+
+    def follow(self, changes: Changes, plan: Plan) -> None:
+        """After the kernel: the zone, and the Pods that have come or gone."""
+        if changes.zone is not None:
+            self.dns.zone(changes.zone)
+        for change in changes.netns:
+            wanted = change.new.pod if change.new else None
+            if wanted is not None and change.name not in self._known:
+                self._start(change.name, wanted)
+            elif wanted is None:
+                self._known.pop(change.name, None)
+            elif change.pod_changed:
+                self._known[change.name] = wanted
+                self.kubelet.update(change.name, wanted)
+
+    def _start(self, name: str, pod: PodSandbox) -> None:
+        self._known[name] = pod
+        if any(address.version == 6 for address in pod.addresses):
+            self.runtime.with_v6.add(name)
+        self.kubelet.start(name, pod)
+
+    def stop(self, pod: ObjectMeta, done: Callable[[], None]) -> None:
+        """End a Pod's containers, then its namespaces; `done` from another thread. Its netns goes with the plan."""
+        known = self._known.get(pod_netns(pod.namespace, pod.name))
+
+        def stopped() -> None:
+            if handle := self.pods.find(pod.namespace, pod.name):
+                self.pods.destroy(handle)
+            done()
+
+        if known:
+            self.kubelet.stop(known, stopped, pod.deletion_grace_period_seconds)
+        else:
+            threading.Thread(target=stopped, daemon=True).start()
+
+    def exec(
+        self, plan: NetnsPlan, argv: Sequence[str], fds: tuple[int, int, int], tty: bool, container: str = ""
+    ) -> Child:
+        """A program in a Pod, with the environment of its container (the first, if none is named), or on a Node."""
+        stdin, stdout, stderr = fds
+        where = self.kernel.netns(plan.name)
+        if plan.pod is None:
+            return process.spawn(argv, namespaces=where, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
+        running = [each for each in plan.pod.processes if not each.init and container in ("", each.container.name)]
+        if not running:
+            raise InputError(f"container not found ({container})", subject=f"Pod {plan.owner}")
+        env = {"TERM": "xterm", **running[0].env} if tty else running[0].env
+        handle = self.pods.ensure(where, plan.pod)
+        return self.pods.spawn(handle, argv, env, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
+
+    def flush(self, stale: Iterable[StaleFlow], nodes: Iterable[Node]) -> None:
+        flows = tuple(stale)
+        for node in nodes if flows else ():
+            for flow in flows:
+                self.kernel.flush_conntrack(node.name, orig_dst=flow.address, dst_nat=flow.backend, dport=flow.port)
+
+    def close(self) -> None:
+        for error in self.kernel.close():
+            log.warning("%s", error)

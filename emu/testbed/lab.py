@@ -1,0 +1,33 @@
+"""What the lab's process does: bring the testbed up, say so, serve until told to end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from emu.api.load import Loaded
+from emu.api.topology import Topology
+from emu.kernel.sandbox import Sandbox
+from emu.testbed.facade import Testbed
+from emu.testbed.host import Host
+
+log = logging.getLogger(__name__)
+
+#: (API socket, socket for file descriptors, testbed): start serving in threads of one's own and return.
+Serve = Callable[[socket.socket, socket.socket, Testbed], None]
+
+
+def main(sandbox: Sandbox, topology: Topology, loaded: Loaded, serve: Serve) -> None:
+    """Runs as PID 1 of the sandbox. Returning ends the lab."""
+    logs = Path(tempfile.mkdtemp(prefix="logs-", dir="/run"))  # the sandbox's own /run: gone with it
+    testbed = Testbed(topology, Host(topology.name, logs))
+    try:
+        testbed.up(loaded.objects, sandbox.progress, loaded.places)
+        serve(sandbox.api, sandbox.attach, testbed)
+        sandbox.ready()
+        sandbox.wait()
+    finally:
+        testbed.down()

@@ -1,0 +1,135 @@
+"""What a user calls a source or a target → a netns, an address, a port. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from emu.api.objects import Pod, Service
+from emu.cluster.model import Cluster, IPAddress
+from emu.errors import InputError
+from emu.names import pod_netns
+from emu.trace.model import Flow
+
+DEFAULT_PORT = {"tcp": 80, "udp": 53, "icmp": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`protocol` is "" when the target does not decide it; `port` 0 when none is known."""
+
+    address: IPAddress
+    port: int
+    protocol: str
+
+
+def source(cluster: Cluster, text: str) -> tuple[str, str]:
+    """(netns, label) of a Pod (`client`, `ns/client`, `pod/client`) or a Node (`node1`, `node/node1`)."""
+    kind, _, rest = text.partition("/")
+    if kind == "node" and rest in {node.name for node in cluster.nodes}:
+        return rest, rest
+    wanted = rest if kind == "pod" else text
+    pod = next((pod for pod in cluster.pods if pod.key in (wanted, f"default/{wanted}")), None)
+    if pod:
+        return pod_netns(pod.namespace, pod.name), pod.key
+    if text in {node.name for node in cluster.nodes}:
+        return text, text
+    raise InputError(f"no Pod or Node is called {text!r}", hint=f"one of: {', '.join(_sources(cluster))}")
+
+
+def _sources(cluster: Cluster) -> Iterator[str]:
+    yield from (node.name for node in cluster.nodes)
+    yield from (pod.key.removeprefix("default/") for pod in cluster.pods)
+
+
+def target(cluster: Cluster, text: str) -> Target:
+    """`ADDRESS`, `[ADDRESS6]`, a Pod, a Node or a Service, each with `:PORT` or `:portname` behind it if wanted."""
+    name, port = _split(text)
+    for found in (_literal(name), _service(cluster, name, port), _pod(cluster, name, port), _node(cluster, name)):
+        if found:
+            return found if not port.isdecimal() else Target(found.address, _number(port, text), found.protocol)
+    raise InputError(f"no Pod, Node, Service or address is called {name!r}", hint="emu get pods,services,nodes -A")
+
+
+def flow(cluster: Cluster, source_text: str, target_text: str, proto: str = "") -> Flow:
+    netns, label = source(cluster, source_text)
+    found = target(cluster, target_text)
+    chosen = proto or found.protocol or ("tcp" if found.port else "icmp")
+    return Flow(
+        netns=netns,
+        dst=found.address,
+        proto=chosen,
+        dport=0 if chosen == "icmp" else found.port or DEFAULT_PORT[chosen],
+        label=f"{label} → {target_text}",
+    )
+
+
+def _split(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        name, _, port = text[1:].partition("]")
+        return name, port.removeprefix(":")
+    if text.count(":") > 1:
+        return text, ""
+    name, _, port = text.partition(":")
+    return name, port
+
+
+def _number(port: str, text: str) -> int:
+    if not 1 <= int(port) <= 65535:
+        raise InputError(f"the port of {text!r} is {port}, must be 1-65535")
+    return int(port)
+
+
+def _literal(name: str) -> Target | None:
+    try:
+        return Target(ip_address(name), 0, "")
+    except ValueError:
+        return None
+
+
+def _service(cluster: Cluster, name: str, port: str) -> Target | None:
+    """A Service before a Pod of the same name. Its first port, or the one of that name or number."""
+    services = {
+        f"{each.metadata.namespace}/{each.metadata.name}": each
+        for each in cluster.objects.values()
+        if isinstance(each, Service)
+    }
+    found = services.get(name.removeprefix("svc/").removeprefix("service/")) or services.get(
+        f"default/{name.removeprefix('svc/').removeprefix('service/')}"
+    )
+    if found is None:
+        return None
+    if found.spec.cluster_ip in ("", "None"):
+        raise InputError(f"Service {name} is headless: it has no address of its own", hint="trace to one of its Pods")
+    ports = [each for each in found.spec.ports if not port or port in (each.name, str(each.port))]
+    if not ports:
+        listed = ", ".join(f"{each.name or '(unnamed)'} {each.port}/{each.protocol}" for each in found.spec.ports)
+        if port.isdecimal():
+            return Target(ip_address(found.spec.cluster_ip), int(port), "tcp")
+        raise InputError(f"Service {name} has no port {port}", hint=f"it has: {listed}")
+    return Target(ip_address(found.spec.cluster_ip), ports[0].port, ports[0].protocol.lower())
+
+
+def _pod(cluster: Cluster, name: str, port: str) -> Target | None:
+    """A Pod: the container port of that name, ICMP when no port is asked for."""
+    wanted = name.removeprefix("pod/")
+    pod = next((pod for pod in cluster.pods if pod.key in (wanted, f"default/{wanted}")), None)
+    if pod is None:
+        return None
+    ports = {each.name: each for plan in pod.containers for each in plan.container.ports if each.name}
+    if port and not port.isdecimal():
+        if port not in ports:
+            raise InputError(f"Pod {pod.key} has no container port called {port!r}", hint=f"it has: {', '.join(ports)}")
+        return Target(pod.addresses[0], ports[port].container_port, ports[port].protocol.lower())
+    return Target(pod.addresses[0], 0, "tcp" if port else "icmp")
+
+
+def _node(cluster: Cluster, name: str) -> Target | None:
+    node = next((node for node in cluster.nodes if node.name == name.removeprefix("node/")), None)
+    return Target(node.addresses[0].ip, 0, "") if node else None
+
+
+def pod_of(cluster: Cluster, namespace: str, name: str) -> Pod | None:
+    found = cluster.objects.get((Pod.KIND, namespace, name))
+    return found if isinstance(found, Pod) else None

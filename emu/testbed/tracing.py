@@ -1,0 +1,81 @@
+"""One request, predicted first, then sent and watched at every point it may pass, then explained and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+
+from emu.capture.decode import records
+from emu.capture.points import all_points
+from emu.capture.recorder import Recorder, opener
+from emu.kernel.netns import Netns, socket_in
+from emu.kernel.tracing import FlowTrace, KernelLookup
+from emu.plan.model import IPAddress, NetnsKind, Plan
+from emu.testbed import request
+from emu.trace.compare import compare
+from emu.trace.correlate import correlate
+from emu.trace.explain import explain
+from emu.trace.model import CapturePoint, Flow, Hop, Prediction, TraceResult
+from emu.trace.predict import predict
+
+Send = Callable[[Flow], request.Reply]
+NetnsOf = Callable[[str], Netns]
+
+
+def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -> TraceResult:
+    """`send` makes the traffic and returns how it went; by default one request of the testbed's own."""
+    prediction = predict(plan, flow)
+    points = watched(plan, prediction)
+    nodes = {name: netns_of(name) for name in sorted({point.netns for point in points}) if _is_node(plan, name)}
+    with FlowTrace(nodes, flow.proto, addresses(prediction), variant=plan.iptables) as rules:
+        recorder = Recorder(points, opener(netns_of))
+        try:
+            reply = send(flow) if send else request.send(flow, lambda *how: socket_in(netns_of(flow.netns), *how))
+            recorder.settle()
+        finally:
+            capture = recorder.stop()
+        sent = replace(flow, sport=reply.sport or flow.sport)
+        seen = correlate(records(capture.frames), sent, _destinations(prediction))
+        with KernelLookup(netns_of, rules) as lookup:
+            observed = explain(seen, plan, lookup)
+        lost = rules.lost
+    matched, difference = compare(prediction, observed)
+    return TraceResult(
+        flow=sent,
+        prediction=prediction,
+        observed=observed,
+        matched=matched,
+        difference=difference,
+        reply_text=reply.text,
+        dropped_by_capture=sum(capture.drops.values()),
+        warnings=("the kernel had more trace events than there was room for",) if lost else (),
+    )
+
+
+def watched(plan: Plan, prediction: Prediction) -> tuple[CapturePoint, ...]:
+    """Every interface of the fabric and the Nodes, and of the Pods the flow may come to."""
+    pods = {hop.point.netns for hop in _hops(prediction)} | {prediction.flow.netns}
+    return tuple(
+        point for point in all_points(plan) if plan.netns[point.netns].kind is not NetnsKind.POD or point.netns in pods
+    )
+
+
+def addresses(prediction: Prediction) -> set[IPAddress]:
+    """All the addresses the flow may have on its way."""
+    return {prediction.flow.dst} | {each for hop in _hops(prediction) for each in (hop.inner.src, hop.inner.dst)}
+
+
+def _destinations(prediction: Prediction) -> Collection[tuple[IPAddress, int]]:
+    forward = (hop for path in prediction.paths for hop in path.forward.hops)
+    return {(hop.inner.dst, hop.inner.dport) for hop in forward}
+
+
+def _hops(prediction: Prediction) -> Iterator[Hop]:
+    for path in prediction.paths:
+        yield from path.forward.hops
+        if path.reply:
+            yield from path.reply.hops
+
+
+def _is_node(plan: Plan, name: str) -> bool:
+    return plan.netns[name].kind is NetnsKind.NODE
