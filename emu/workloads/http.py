@@ -159,7 +159,8 @@ def render(response: Response, *, version: str = "HTTP/1.1", head: bool = False)
         headers.insert(before, ("Transfer-Encoding", "chunked"))
     elif not response.chunked:
         headers.insert(before, ("Content-Length", str(len(response.body))))
-    lines = (f"HTTP/1.1 {response.status} {reason(response.status)}", *map(": ".join, headers))
+    fields = (f"{name}: {value}".replace("\r", " ").replace("\n", " ") for name, value in headers)
+    lines = (f"HTTP/1.1 {response.status} {reason(response.status)}", *fields)
     text = "\r\n".join((*lines, "", "")).encode("latin-1", "replace")
     if head or not chunked:
         return text + (b"" if head else response.body)

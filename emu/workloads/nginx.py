@@ -5,6 +5,7 @@ Source: nginxinc/NGINX-Demos nginx-hello/hello.conf and hello-plain-text.conf; n
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from html import escape
@@ -14,6 +15,7 @@ from emu.workloads.handler import BadArguments, Port, Served, SocketAddress, pla
 from emu.workloads.http import BadRequest, Request, Response
 
 SERVER = "nginx/1.27.4"
+UNSAFE = re.compile(r'[^ -~]|["\\]')
 PAGE = """\
 <!DOCTYPE html>
 <html>
@@ -119,14 +121,13 @@ def _error(served: Served, status: int, *, keep: bool) -> Response:
 def _access(
     served: Served, line: str, response: Response, client: SocketAddress, request: Request | None = None
 ) -> None:
-    """The format `main` of the image's nginx.conf."""
+    """The format `main` of the image's nginx.conf; nginx escapes what would break a line or a quotation."""
     headers = request.headers if request else {}
     size = 0 if request and request.method == "HEAD" else len(response.body)
-    fields = (headers.get("referer", "-"), headers.get("user-agent", "-"), headers.get("x-forwarded-for", "-"))
-    served.log(
-        f'{plain(client)[0]} - - [{local_time(served.now())}] "{line}" {response.status} {size} '
-        + " ".join(f'"{field}"' for field in fields)
-    )
+    fields = (line, *(headers.get(name, "-") for name in ("referer", "user-agent", "x-forwarded-for")))
+    quoted = ['"' + UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02X}", field) + '"' for field in fields]
+    head = f"{plain(client)[0]} - - [{local_time(served.now())}] {quoted[0]} {response.status} {size} "
+    served.log(head + " ".join(quoted[1:]))
 
 
 def local_time(when: float) -> str:

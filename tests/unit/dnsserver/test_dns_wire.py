@@ -2,6 +2,8 @@ import dns.edns
 import dns.flags
 import dns.message
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emu.dnsserver import wire
 from emu.dnsserver.records import Answer, Record
@@ -132,3 +134,10 @@ def test_srv_targets_are_never_compressed():
     query_ = wire.decode(query(kind="SRV", use_edns=0, payload=1232))
     reply = wire.encode(query_, Answer(answer=srv), udp=True)
     assert len(read(reply).answer[0]) == (1232 - 11 - 12 - 35) // (12 + 6 + 31)
+
+
+@given(st.binary(max_size=120))
+def test_no_datagram_upsets_the_server(noise):
+    for data in (noise, query()[:12] + noise, query()[:10] + b"\x00\x01" + query()[12:] + noise):
+        reply = served(addresses(1)).udp(data)
+        assert reply == b"" or reply[:2] == data[:2]

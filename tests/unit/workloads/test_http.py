@@ -1,4 +1,8 @@
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emu.workloads.http import BadRequest, Request, Response, parse, render
 
@@ -78,3 +82,11 @@ def test_an_old_client_gets_no_chunks():
     response = Response(body=b"text", chunked=True, close=True)
     assert render(response, version="HTTP/1.0") == b"HTTP/1.1 200 OK\r\n\r\ntext"
     assert render(response).endswith(b"Transfer-Encoding: chunked\r\n\r\n4\r\ntext\r\n0\r\n\r\n")
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_upset_the_parser(noise):
+    head = b"POST / HTTP/1.1\r\nHost: a\r\n"
+    for data in (noise, head + noise + b"\r\n\r\n", head + b"Transfer-Encoding: chunked\r\n\r\n" + noise):
+        with suppress(BadRequest):
+            parse(bytearray(data))

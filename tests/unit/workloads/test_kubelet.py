@@ -82,7 +82,7 @@ def test_the_back_off_is_told_in_the_kubelets_words(lab):
 def test_a_long_run_clears_the_back_off(lab):
     lab.start(pod())
     shown = []
-    for run_s in (0, 0, 599, 641):
+    for run_s in (0, 0, 580, 641):
         lab.advance(run_s)
         lab.runtime.last.end(1)
         lab.settle()

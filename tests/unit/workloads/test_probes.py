@@ -11,10 +11,10 @@ from emu.api.objects import ContainerPort, ExecAction, HTTPGetAction, HTTPHeader
 
 
 class Server:
-    """Answers each connection with `reply` and keeps what it was sent. Without a reply it says nothing."""
+    """Answers each connection with `reply`, keeps what it was sent, counts those the kubelet has closed."""
 
     def __init__(self, reply=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"):
-        self.reply, self.seen = reply, []
+        self.reply, self.seen, self.finished = reply, [], 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -27,9 +27,11 @@ class Server:
                 return
             with connection:
                 connection.settimeout(5)
-                self.seen.append(connection.recv(4096) if self.reply else b"")
-                if self.reply:
+                self.seen.append(connection.recv(4096))
+                if self.seen[-1]:
                     connection.sendall(self.reply)
+                    connection.recv(1)  # returns when the kubelet has made up its mind
+                self.finished += 1
 
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -54,7 +56,7 @@ def http_probe(port, **fields):
 
 def test_ready_when_the_probe_says_so(lab, server):
     lab.start(pod(process(readiness_probe=http_probe(server.port))))
-    assert not lab.container.ready
+    assert not lab.reports[0].container_statuses[0].ready
     lab.wait(lambda: lab.container.ready)
     assert lab.condition("Ready").status == "True"
 
@@ -88,9 +90,7 @@ def test_three_failures_make_a_pod_not_ready_and_one_success_ready_again(lab, se
     for failures in (1, 2, 3):
         assert lab.container.ready
         lab.advance(10)
-        lab.wait(lambda failures=failures: len(server.seen) == 1 + failures)
-        for _ in range(20):
-            lab.kubelet.turn(0.005)
+        lab.wait(lambda failures=failures: server.finished == 1 + failures)
     assert not lab.container.ready
     assert lab.condition("Ready").reason == "ContainersNotReady"
     server.reply = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"

@@ -208,3 +208,12 @@ def test_a_taken_port_is_told_in_each_programs_words():
     assert words.splitlines()[0] == "nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)"
     words = HANDLERS["netexec"].bind_failed(Port("http", "tcp", 8080), taken)
     assert words.endswith("listen tcp :8080: bind: address already in use")
+
+
+def test_a_request_cannot_forge_a_line_of_the_log_or_a_header(lab):
+    raw(lab.add("hello")["http"], b'GET /"x HTTP/1.0\r\nUser-Agent: a\nb\r\n\r\n')
+    (line,) = lab.log.read_text().splitlines()
+    assert '"GET /\\x22x HTTP/1.0"' in line
+    assert line.endswith('"a\\x0Ab" "-"')
+    response, _ = fetch(lab.add("netexec")["http"], "/redirect?location=/a%0d%0aX-Forged:%201")
+    assert response.getheader("X-Forged") is None
