@@ -218,36 +218,60 @@ def test_the_sockets_are_for_their_owner_only():
 
 AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 ORDINARY = """
-import os, sys, time
+import os, sys
 sys.path[:0] = [sys.argv[1], os.path.join(sys.argv[1], "tests")]
 import leaks, test_sandbox
-from emu.kernel import sandbox
-directory = sandbox.runtime_directory()
-before = leaks.snapshot()
-sandbox.launch("mine", directory, test_sandbox.busy)
-sandbox.stop("mine", directory)
-leaks.nothing_left(before)
-print("done", directory)
+test_sandbox.as_an_ordinary_user()
 """
 
 
-def test_an_ordinary_user_has_labs_too(tmp_path_factory):
+def as_an_ordinary_user() -> None:
+    directory = sandbox.runtime_directory()
+    before = leaks.snapshot()
+    sandbox.launch("mine", directory, busy)
+    found = runtime_dir.info("mine", directory)
+    print(directory, *Path(f"/proc/{found.pid}/uid_map").read_text().split())
+    sandbox.stop("mine", directory)
+    leaks.nothing_left(before)
+
+
+@pytest.fixture
+def readable_package():
+    """A copy of the package that every user can read."""
     package = Path("/tmp") / f"kube-emu-test-{os.getpid()}"
     shutil.copytree(Path(sandbox.__file__).parents[1], package / "emu")
     shutil.copytree(Path(__file__).parent, package / "tests")
-    os.system(f"chmod -R a+rX {package}")
+    process.run(["chmod", "-R", "a+rX", str(package)])
+    if process.run([*AS_NOBODY, sys.executable, "-c", "import pytest"], check=False).code:
+        pytest.skip(f"nobody may not run {sys.executable}")
+    yield package
+    shutil.rmtree(package)
+    shutil.rmtree("/tmp/kube-emu-65534", ignore_errors=True)
 
+
+def ordinary_lab(package: Path) -> str:
+    return process.run([*AS_NOBODY, sys.executable, "-B", "-c", ORDINARY, str(package)]).stdout
+
+
+def test_an_ordinary_user_has_labs_too(readable_package):
     def test() -> None:
-        done = process.run([*AS_NOBODY, sys.executable, "-B", "-c", ORDINARY, str(package)], check=False)
-        assert done.stdout == "done /tmp/kube-emu-65534\n", done.stderr
+        assert ordinary_lab(readable_package) == "/tmp/kube-emu-65534 0 65534 1\n"
 
-    try:
-        if process.run([*AS_NOBODY, sys.executable, "-c", "import pytest"], check=False).code:
-            pytest.skip(f"nobody may not run {sys.executable}")
-        leaks.pretend_machine(test)
-    finally:
-        shutil.rmtree(package)
-        shutil.rmtree("/tmp/kube-emu-65534", ignore_errors=True)
+    leaks.pretend_machine(test)
+
+
+@pytest.mark.skipif(
+    not shutil.which("newuidmap") or not Path("/etc/subuid").exists(), reason="newuidmap (package uidmap) is missing"
+)
+def test_an_ordinary_user_with_ranges_of_uids_has_them_in_the_lab(readable_package):
+    def test() -> None:
+        syscalls.mount("tmpfs", "/mnt", "tmpfs")
+        for name in ("subuid", "subgid"):
+            Path("/mnt", name).write_text("somebody:1:2\nnobody:200000:65536\n")
+            syscalls.mount(f"/mnt/{name}", f"/etc/{name}", flags=syscalls.MS_BIND)
+        assert ordinary_lab(readable_package) == "/tmp/kube-emu-65534 0 65534 1 1 200000 65536\n"
+
+    leaks.pretend_machine(test)
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770])
