@@ -110,6 +110,7 @@ def _script(plan: Plan) -> Iterator[str]:
     for change in changes:
         assert change.new is not None
         yield f"\n# {change.new.kind} {change.new.owner}"
+        yield f"ip -n {change.name} link set lo up"
         yield from (_inside(change.name, each) for value in change.added for each in _lines(change.name, value))
         yield from (_heredoc(change.name, table, plan.iptables) for _, table in change.tables if table)
         if change.new.pod:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from emu.trace.changed import flow_text
 from emu.trace.compare import nearest_path
@@ -53,33 +54,47 @@ def tunnel(hop: Hop) -> str:
     return f"{outer.kind.upper()}{vni} in {flow_text(outer.outer)}  {outer.outer.proto} ttl {outer.outer.ttl}"
 
 
-def causes(hop_or_origin: Sequence[Cause]) -> list[tuple[str, str, str]]:
-    """(kind, text, effect) of each; the jumps that led to a rule are told in one line."""
+def causes(of_hop: Sequence[Cause]) -> list[tuple[str, str, str]]:
+    """(kind, text, effect) of each; the jumps that led to a rule are told in one line, those that led to none not."""
     told: list[tuple[str, str, str]] = []
     jumps: list[str] = []
-    for each in hop_or_origin:
+    for each in _telling(of_hop):
         if each.kind is CauseKind.RULE and not each.effect:
-            jumps += _jump(each.text)
+            jumps += _places(each.text)[1:]
             continue
         if each.kind is CauseKind.RULE and jumps:
             told.append(("chain", " → ".join(dict.fromkeys(jumps)), ""))
-        jumps = [] if each.kind is CauseKind.RULE else jumps
-        told.append((str(each.kind), each.text, "" if _says_itself(each) else each.effect))
+            jumps = []
+        text = " ".join(each.text.split())
+        told.append((str(each.kind), text, "" if _says_itself(each) else each.effect))
     return told
+
+
+def _telling(of_hop: Sequence[Cause]) -> list[Cause]:
+    """Without the jumps into chains that the packet came back from unchanged."""
+    wanted: set[tuple[str, str]] = set()
+    kept = []
+    for each in reversed(of_hop):
+        if each.kind is CauseKind.RULE:
+            table, chain, target = _places(each.text)
+            if not each.effect and (table, target) not in wanted:
+                continue
+            wanted.discard((table, target))
+            wanted.add((table, chain))
+        kept.append(each)
+    return kept[::-1]
+
+
+def _places(rule: str) -> tuple[str, str, str]:
+    """`-t nat -A PREROUTING … -j KUBE-SERVICES` → nat, PREROUTING, KUBE-SERVICES."""
+    words = rule.split()
+    following = dict(pairwise(words))
+    return following.get("-t", "filter"), following.get("-A", ""), following.get("-j", following.get("-g", ""))
 
 
 def _says_itself(each: Cause) -> bool:
     verdict = each.effect in ("accept", "drop", "reject") or each.effect.startswith("DNAT to")
     return each.kind is CauseKind.LINK or (each.kind is CauseKind.RULE and verdict)
-
-
-def _jump(rule: str) -> list[str]:
-    """`-t nat -A PREROUTING … -j KUBE-SERVICES` → [PREROUTING, KUBE-SERVICES]; [] for a RETURN."""
-    words = rule.split()
-    target = rule.rpartition(" -j ")[2].split()[:1] if " -j " in rule else []
-    if target in ([], ["RETURN"]) or "-A" not in words:
-        return []
-    return [words[words.index("-A") + 1], *target]
 
 
 def nearest(result: TraceResult) -> int | None:

@@ -29,7 +29,7 @@ def correlate(records: Iterable[PacketRecord], flow: Flow, backends: Collection[
         return Path(forward=Leg(hops=(), verdict=Verdict.DROPPED, reason="the request was seen nowhere"))
     forward = _leg(request)
     later = [packet for packet in packets if packet is not request and packet[0].time_ns >= request[0].time_ns]
-    answer = next((packet for packet in later if _answers(packet[0], forward.hops, flow)), None)
+    answer = next((packet for packet in later if _answers(packet[0], forward.hops)), None)
     if answer is None:
         return Path(forward=forward)
     reply = _leg(answer)
@@ -85,16 +85,22 @@ def _goes_to(record: PacketRecord, flow: Flow, destinations: Collection[Destinat
     return (inner.dst, inner.dport) in destinations and same_source
 
 
-def _answers(record: PacketRecord, forward: Sequence[Hop], flow: Flow) -> bool:
-    got, last = record.inner, forward[-1].inner
+def _answers(record: PacketRecord, forward: Sequence[Hop]) -> bool:
+    """It goes the way of some hop turned around: of the last, or, sent by a Node that has undone its own NAT before the
+    answer is first seen, of an earlier one."""
+    got = record.inner
     assert got is not None
     if is_error(got):
         return any(got.dst == hop.inner.src for hop in forward)
-    if (got.src, got.dst, got.proto) != (last.dst, last.src, last.proto):
+    return any(_turned(got, hop.inner) for hop in forward)
+
+
+def _turned(got: Headers, asked: Headers) -> bool:
+    if (got.src, got.dst, got.proto) != (asked.dst, asked.src, asked.proto):
         return False
     if got.proto in ICMP:
-        return got.note == "echo reply" and got.sport == last.sport
-    return (got.sport, got.dport) == (last.dport, last.sport)
+        return got.note == "echo reply" and got.sport == asked.sport
+    return (got.sport, got.dport) == (asked.dport, asked.sport)
 
 
 def _from_the_way(answer: PacketRecord, forward: Leg) -> bool:
