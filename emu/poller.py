@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import resource
 import select
 import time
 from collections.abc import Callable
@@ -13,6 +14,12 @@ log = logging.getLogger(__name__)
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 Handler = Callable[[int], None]  # with the epoll events
+
+
+def allow_many_descriptors() -> None:
+    """Raise this process's limit of open files as far as it may: a server holds two or more for every container."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Timer:

@@ -45,7 +45,9 @@ class Forwarder:
     def turn_to(self, upstream: str) -> None:
         """Connected, so that nobody else's replies are taken and a closed port is known at once."""
         try:
-            self._sock.connect(address_of(upstream))
+            host, port = address_of(upstream)
+            mapped = self._sock.family == socket.AF_INET6 and ":" not in host
+            self._sock.connect((f"::ffff:{host}" if mapped else host, port))
         except OSError:  # no route: every question will time out, as it would with the route lost later
             pass
 

@@ -16,11 +16,12 @@ from emu.control import Channel, Message
 from emu.dnsserver.directory import Directory
 from emu.dnsserver.pod import DnsPod
 from emu.plan.model import DnsZone
-from emu.poller import Poller
+from emu.poller import Poller, allow_many_descriptors
 
 
 def main(control: socket.socket) -> None:
     """Serve until the control channel is closed."""
+    allow_many_descriptors()
     Server(Channel(control)).poller.run()
 
 

@@ -17,7 +17,7 @@ from threading import Event, Thread
 from typing import Any
 
 from emu.control import Channel, Message
-from emu.poller import READ, WRITE, Poller
+from emu.poller import READ, WRITE, Poller, allow_many_descriptors
 from emu.workloads import http
 from emu.workloads.handler import Handler, Served
 from emu.workloads.handlers import HANDLERS
@@ -31,6 +31,7 @@ UNSENT_MAX = 4 * 1024 * 1024  # bytes
 
 def main(control: socket.socket) -> None:
     """Serve until the control channel is closed."""
+    allow_many_descriptors()
     Server(Channel(control)).poller.run()
 
 

@@ -10,10 +10,11 @@ import dns.query
 import dns.rdatatype
 import pytest
 
-from emu.dnsserver.forward import address_of
+from emu.dnsserver.forward import Forwarder, address_of
 from emu.dnsserver.server import DnsService, main
 from emu.plan.model import DnsService as Service
 from emu.plan.model import DnsZone
+from emu.poller import Poller
 
 TIMEOUT_S = 5
 ALIAS = Service(namespace="default", name="alias", external_name="ext.interwebs.test")
@@ -155,6 +156,18 @@ def test_a_name_outside_is_forwarded_to_the_upstream(lab, upstream):
     reply = lab.udp("example.com.")
     assert reply.answer[0][0].to_text() == "192.0.2.7"
     assert dns.flags.to_text(reply.flags) == "QR RD RA"  # the upstream's flags, not ours
+
+
+def test_a_dual_stack_socket_reaches_an_ipv4_upstream(upstream):
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("::", 0))
+        poller, got = Poller(), []
+        query = dns.message.make_query("example.com.", "A").to_wire()
+        Forwarder(poller, sock, upstream[0]).ask(query, got.append)
+        while not got:
+            poller.turn(TIMEOUT_S)
+        assert got[0][:2] == query[:2]
 
 
 def test_an_external_name_is_completed_by_the_upstream(lab, upstream):

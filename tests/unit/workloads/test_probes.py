@@ -1,7 +1,10 @@
 """Probes over real connections on loopback; the time between them is the test's."""
 
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 
 import pytest
@@ -13,9 +16,11 @@ from emu.api.objects import ContainerPort, ExecAction, HTTPGetAction, HTTPHeader
 class Server:
     """Answers each connection with `reply`, keeps what it was sent, counts those the kubelet has closed."""
 
-    def __init__(self, reply=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"):
+    def __init__(self, reply=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK", tls=None):
         self.reply, self.seen, self.finished = reply, [], 0
         self.listener = socket.create_server(("127.0.0.1", 0))
+        if tls:
+            self.listener = tls.wrap_socket(self.listener, server_side=True)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -96,6 +101,20 @@ def test_three_failures_make_a_pod_not_ready_and_one_success_ready_again(lab, se
     server.reply = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
     lab.advance(10)
     lab.wait(lambda: lab.container.ready)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, to make a certificate, is not installed")
+def test_https_takes_any_certificate(lab, tmp_path):
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other"]
+    subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = Server(tls=context)
+    action = HTTPGetAction(port=server.port, scheme="HTTPS")
+    lab.start(pod(process(readiness_probe=Probe(http_get=action, timeout_seconds=30))))
+    lab.wait(lambda: lab.container.ready)
+    server.close()
 
 
 def test_tcp_needs_a_connection_and_no_more(lab, server):
