@@ -1,10 +1,15 @@
-"""Work that need not be done again: the same object comes out as long as equal inputs go in."""
+"""Work that need not be done again: the same object comes out as long as the same inputs go in.
+
+`Memo` compares its inputs. `by_identity` knows them by `id` alone: comparing or hashing a Pod costs more than most of
+what is computed from it, and values are immutable, so that the same object means the same answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import wraps
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -31,3 +36,24 @@ class Memo(Generic[T]):
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = (inputs, value)
         return value
+
+
+def by_identity(function: Callable[..., T], size: int = 8192) -> Callable[..., T]:
+    """`function` must be pure and take positional arguments only. The arguments are kept alive with the result, so
+    that no `id` is used twice. Two generations: what is not asked for during `size` new entries is forgotten."""
+    young: dict[tuple[int, ...], tuple[Any, T]] = {}
+    old: dict[tuple[int, ...], tuple[Any, T]] = {}
+
+    @wraps(function)
+    def remembered(*args: Any) -> T:
+        nonlocal young, old
+        key = tuple(map(id, args))
+        hit = young.get(key)
+        if hit is None:
+            hit = old.get(key) or (args, function(*args))
+            if len(young) >= size:
+                young, old = {}, young
+            young[key] = hit
+        return hit[1]
+
+    return remembered

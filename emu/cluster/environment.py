@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from emu.api.objects import Container, EnvVar, Objects, Pod, Service, ServicePort
-from emu.cluster.memo import by_identity
 from emu.cluster.objectmap import of_kind
 from emu.errors import InputError
+from emu.memo import by_identity
 
 # containerd's default for an image that sets none
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

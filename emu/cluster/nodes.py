@@ -12,9 +12,9 @@ from ipaddress import ip_interface, ip_network
 from emu.addressing import carve
 from emu.api.topology import NodeEntry, Topology
 from emu.api.topologyrules import FAMILIES, IPV6_POD_PREFIX
-from emu.cluster.memo import by_identity
 from emu.cluster.model import IPAddress, IPInterface, IPNetwork, Node
 from emu.errors import InputError, PlanError
+from emu.memo import by_identity
 
 
 def families(topology: Topology) -> tuple[int, ...]:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from emu.api.objects import PodDNSConfig, PodSpec
 from emu.api.topology import Topology
-from emu.cluster.memo import by_identity
 from emu.cluster.model import IPAddress
 from emu.cluster.nodes import ranges
 from emu.errors import InputError
+from emu.memo import by_identity
 
 MAX_NAMESERVERS = 3
 MAX_SEARCHES, MAX_SEARCH_CHARACTERS = 32, 2048

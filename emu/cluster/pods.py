@@ -27,10 +27,10 @@ from emu.api.objects import Pod as PodObject
 from emu.api.topology import Topology
 from emu.api.wrong import Wrong
 from emu.cluster import environment, podfiles
-from emu.cluster.memo import by_identity
 from emu.cluster.model import Cluster, ContainerPlan, Pod
 from emu.cluster.objectmap import of_kind, subject
 from emu.errors import InputError
+from emu.memo import by_identity
 
 Registry = Mapping[str, Image]
 

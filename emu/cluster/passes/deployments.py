@@ -30,9 +30,9 @@ from emu.api.objects import (
 )
 from emu.api.topology import Topology
 from emu.cluster.lifecycle import controlled_by, is_active, is_ready
-from emu.cluster.memo import by_identity
 from emu.cluster.objectmap import by_owner, changed, of_kind
 from emu.cluster.passes.stamp import stamped
+from emu.memo import by_identity
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"

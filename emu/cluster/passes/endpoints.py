@@ -30,12 +30,12 @@ from emu.api.objects import (
 )
 from emu.api.topology import Topology
 from emu.cluster.lifecycle import is_finished, is_ready, is_terminating
-from emu.cluster.memo import by_identity
 from emu.cluster.objectmap import changed, of_kind
 from emu.cluster.passes import slicing
 from emu.cluster.passes.stamp import stamped
 from emu.cluster.selected import Selected
 from emu.cluster.services import SERVICE_NAME, slices_by_service
+from emu.memo import by_identity
 
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"

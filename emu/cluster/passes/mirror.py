@@ -21,12 +21,12 @@ from emu.api.objects import (
     Service,
 )
 from emu.api.topology import Topology
-from emu.cluster.memo import by_identity
 from emu.cluster.objectmap import changed, of_kind
 from emu.cluster.passes import slicing
 from emu.cluster.passes.endpoints import TRIGGER_TIME
 from emu.cluster.passes.system import SKIP_MIRROR
 from emu.cluster.services import SERVICE_NAME, slices_by_service
+from emu.memo import by_identity
 
 MANAGED_BY = "endpointslicemirroring-controller.k8s.io"
 MAX_PER_SUBSET = 1000

@@ -40,11 +40,11 @@ from emu.api.objects import (
 )
 from emu.api.topology import Topology
 from emu.cluster import model, services
-from emu.cluster.memo import by_identity
 from emu.cluster.nodes import nodes, ranges
 from emu.cluster.objectmap import SYSTEM_NAMESPACE, changed
 from emu.cluster.podfiles import cluster_dns
 from emu.cluster.version import KUBERNETES_VERSION
+from emu.memo import by_identity
 
 NAMESPACES = ("default", SYSTEM_NAMESPACE, "kube-public", "kube-node-lease")
 API_PORT = 6443

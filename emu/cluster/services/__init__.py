@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from emu.api.objects import EndpointSlice, Objects, Service
-from emu.cluster.memo import by_identity
 from emu.cluster.model import Frontend, Node
 from emu.cluster.objectmap import of_kind
 from emu.cluster.services import clusterip
+from emu.memo import by_identity
 
 #: Each has TYPE (the Service's `spec.type`) and frontends(service, slices, nodes).
 TYPES: tuple[ModuleType, ...] = (clusterip,)
