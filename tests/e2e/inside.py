@@ -1,0 +1,114 @@
+"""What the tests do inside a lab: run programs, apply YAML, wait, look things up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+
+from emu.api import load
+from emu.api.objects import EndpointSlice, Pod, Service
+from emu.cluster import lifecycle
+from emu.plan.model import Changes
+from emu.testbed.facade import Applied, Testbed
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    code: int
+    out: str  # stdout and stderr
+
+
+def run(testbed: Testbed, where: str, command: str | Sequence[str], *, container: str = "") -> Ran:
+    """A program in a Pod or on a Node, as `emu exec` runs it; a string is for the shell."""
+    argv = ["sh", "-c", command] if isinstance(command, str) else command
+    with TemporaryFile() as output, open(os.devnull) as null:
+        code = testbed.exec(where, argv, (null.fileno(), output.fileno(), output.fileno()), container=container)
+        output.seek(0)
+        return Ran(code, output.read().decode(errors="replace"))
+
+
+def out(testbed: Testbed, where: str, command: str | Sequence[str]) -> str:
+    """What a program that must succeed has written."""
+    ran = run(testbed, where, command)
+    assert ran.code == 0, f"{where}$ {command}\nexit status {ran.code}\n{ran.out}"
+    return ran.out
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 8) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        time.sleep(0.02)
+
+
+def apply(testbed: Testbed, manifests: str, *, ready: bool = True) -> tuple[Applied, ...]:
+    """`kubectl apply`, then wait until every Pod is ready."""
+    loaded = load.parse_manifests(manifests, "applied.yaml")
+    applied = testbed.apply(loaded.objects, loaded.places)
+    if ready:
+        testbed.wait_ready(8)
+    return applied
+
+
+def pod(testbed: Testbed, name: str, namespace: str = "default") -> Pod:
+    found = testbed.get((Pod.KIND, namespace, name))
+    assert isinstance(found, Pod)
+    return found
+
+
+def pods(testbed: Testbed, app: str) -> list[Pod]:
+    """By the label `app`, in the order of their names; without those on their way out."""
+    objects = testbed.store.snapshot().objects.values()
+    found = (each for each in objects if isinstance(each, Pod) and each.metadata.labels.get("app") == app)
+    return sorted((each for each in found if not lifecycle.is_terminating(each)), key=lambda each: each.metadata.name)
+
+
+def addresses(testbed: Testbed, app: str) -> list[str]:
+    return sorted(each.status.pod_ip for each in pods(testbed, app))
+
+
+def is_gone(testbed: Testbed, kind: str, name: str, namespace: str = "default") -> bool:
+    return (kind, namespace, name) not in testbed.store.snapshot().objects
+
+
+def cluster_ip(testbed: Testbed, service: str, namespace: str = "default") -> str:
+    found = testbed.get((Service.KIND, namespace, service))
+    assert isinstance(found, Service)
+    return found.spec.cluster_ip
+
+
+def endpoints(testbed: Testbed, service: str, namespace: str = "default") -> list[str]:
+    """The ready addresses in a Service's EndpointSlices."""
+    return sorted(
+        address
+        for each in testbed.store.snapshot().objects.values()
+        if isinstance(each, EndpointSlice)
+        and each.metadata.namespace == namespace
+        and each.metadata.labels.get("kubernetes.io/service-name") == service
+        for endpoint in each.endpoints
+        if endpoint.conditions.ready
+        for address in endpoint.addresses
+    )
+
+
+@contextmanager
+def recorded(testbed: Testbed) -> Iterator[list[Changes]]:
+    """The changes the kernel is asked for meanwhile; the kernel makes them all the same."""
+    seen: list[Changes] = []
+    kernel = testbed.host.kernel
+    apply_changes = kernel.apply
+
+    def recording(changes: Changes, plan: object) -> None:
+        if changes:
+            seen.append(changes)
+        apply_changes(changes, plan)
+
+    kernel.apply = recording
+    try:
+        yield seen
+    finally:
+        kernel.apply = apply_changes
