@@ -35,6 +35,7 @@ class Replies:
 
     def __init__(self, resolve: Resolve, *, forwards: bool = False) -> None:
         self._resolve, self.forwards = resolve, forwards
+        self._turn = -1  # of the answers over TCP, which are not kept
         self.cache: dict[bytes, Iterator[bytes]] = {}
 
     def udp(self, data: bytes, family: int = 4) -> bytes:
@@ -53,26 +54,27 @@ class Replies:
     def tcp(self, data: bytes) -> bytes:
         """As `udp`, for a message that came over TCP."""
         try:
-            return data[:2] + next(self._made(wire.decode(data), udp=False, family=4))
+            self._turn += 1
+            return data[:2] + next(self._made(wire.decode(data), udp=False, start=self._turn))
         except wire.Unanswerable as error:
             return error.reply
 
-    def _made(self, query: wire.Query, *, udp: bool, family: int) -> Iterator[bytes]:
+    def _made(self, query: wire.Query, *, udp: bool, family: int = 4, start: int = 0) -> Iterator[bytes]:
         answer = self._resolve(query.name, query.type) if query.rdclass == IN else REFUSED
         if self.forwards and (answer.outside or answer.follow):
             raise Unfinished(query, answer)
-        return cycle([wire.encode(query, turned, udp=udp, family=family)[2:] for turned in turns(answer)])
+        return cycle(wire.encode(query, turned, udp=udp, family=family)[2:] for turned in turns(answer, start))
 
 
-def turns(answer: Answer) -> list[Answer]:
+def turns(answer: Answer, start: int = 0) -> Iterator[Answer]:
     """The answer with its addresses in every rotation; CNAMEs stay before them."""
     addresses = [record for record in answer.answer if record.type in ("A", "AAAA")]
     if len(addresses) < 2:
-        return [answer]
+        yield answer
+        return
     others = tuple(record for record in answer.answer if record.type not in ("A", "AAAA"))
-    return [
-        replace(answer, answer=others + _rotated(addresses, turn)) for turn in range(min(len(addresses), TURNS_MAX))
-    ]
+    for turn in range(start, start + min(len(addresses), TURNS_MAX)):
+        yield replace(answer, answer=others + _rotated(addresses, turn % len(addresses)))
 
 
 def _rotated(records: list[Record], by: int) -> tuple[Record, ...]:

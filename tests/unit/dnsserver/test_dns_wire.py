@@ -141,3 +141,8 @@ def test_no_datagram_upsets_the_server(noise):
     for data in (noise, query()[:12] + noise, query()[:10] + b"\x00\x01" + query()[12:] + noise):
         reply = served(addresses(1)).udp(data)
         assert reply == b"" or reply[:2] == data[:2]
+
+
+def test_addresses_take_turns_over_tcp_too():
+    replies = served(addresses(2))
+    assert [first_address(replies.tcp(query())) for _ in range(3)] == ["10.244.0.0", "10.244.0.1", "10.244.0.0"]
