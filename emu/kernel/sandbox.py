@@ -52,9 +52,9 @@ class Sandbox:
 
     def ready(self) -> None:
         """`launch` returns, and the lab no longer ends with the process that started it."""
+        self._release()
         self._claim.hold(ready=True)
         self.is_ready = True
-        self._release()
         self._tell({"ready": True})
 
     def stop(self) -> None:
@@ -112,8 +112,10 @@ class _Start:
         self._unread = b""
 
     def until_ready(self, progress: Progress) -> None:
+        ready = False
         while message := self._receive():
-            if "ready" in message:
+            ready = ready or "ready" in message
+            if ready and self.lab >= 0:  # the middle process may be slower to say `started`
                 return
             if "error" in message:
                 raise _error(str(message["error"]), str(message["message"]), str(message["hint"]))
@@ -200,8 +202,7 @@ def _middle(
             _lab(claim, main, foreground, caller, labs)
         labs.close()
         socket.send_fds(caller, [b'{"started": true}\n'], [syscalls.pidfd_open(lab_pid)])
-        if os.getppid() == caller_pid and not ours.recv(1):  # not released: the lab has ended
-            os.waitpid(lab_pid, 0)
+        _grant_release(ours, lab_pid, caller_pid)
     except EmuError as error:
         _report(caller, error)
     except BaseException:
@@ -209,13 +210,29 @@ def _middle(
     os._exit(0)
 
 
+def _grant_release(lab: socket.socket, lab_pid: int, caller_pid: int) -> None:
+    """Wait until the lab asks to be on its own, or has ended. Without a grant it ends with this process."""
+    with suppress(OSError):
+        if not lab.recv(1):
+            os.waitpid(lab_pid, 0)
+        elif os.getppid() == caller_pid:
+            lab.send(b".")
+            lab.recv(1)
+
+
 def _lab(
     claim: Claim, main: Callable[[Sandbox], None], foreground: bool, caller: socket.socket, middle: socket.socket
 ) -> NoReturn:
     def release() -> None:
-        if not foreground:
-            syscalls.die_with_parent(0)
-            middle.send(b".")
+        """Asked for and granted: or a lab could become ready whose caller is dead but whose middle is not yet."""
+        if foreground:
+            return
+        middle.setblocking(True)
+        middle.send(b".")
+        if not middle.recv(1):
+            os._exit(1)
+        syscalls.die_with_parent(0)
+        middle.send(b".")
 
     sandbox = Sandbox(claim, caller, release)
     try:
