@@ -15,5 +15,5 @@ setup(
     package_data={"emu": ["**/*.yaml", "**/*.html"]},
     install_requires=RUN,
     extras_require={"test": TEST},
-    entry_points={"console_scripts": ["emu = emu.cli.main:main"]},
+    entry_points={"console_scripts": ["emu = emu.main:main"]},
 )

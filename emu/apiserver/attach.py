@@ -1,0 +1,159 @@
+"""attach.sock: requests that come with file descriptors. One request a connection, a JSON document a line each way.
+
+client → server   {"do": "exec", …} and its descriptors
+client → server   end of file: the client wants it to end, or has gone
+server → client   {"progress": [text, done, total]} …, {"started": true}, then {"result": …} or an error's Status
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from emu.apiserver.results import verify_answer
+from emu.apiserver.status import ApiError, status
+from emu.apiserver.testbed import Fds, Testbed
+from emu.errors import EmuError
+
+log = logging.getLogger(__name__)
+
+MOST_FDS, MOST_BYTES = 3, 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request with its descriptors. `until` is set when the client has gone or wants an end."""
+
+    testbed: Testbed
+    request: dict[str, Any]
+    fds: list[int]
+    until: threading.Event
+    tell: Callable[[Mapping[str, object]], None]
+
+    def three(self) -> Fds:
+        if len(self.fds) != 3:
+            raise ApiError(400, "BadRequest", f"{len(self.fds)} file descriptors came, must be 3")
+        return self.fds[0], self.fds[1], self.fds[2]
+
+    def one(self) -> int:
+        if len(self.fds) != 1:
+            raise ApiError(400, "BadRequest", f"{len(self.fds)} file descriptors came, must be 1")
+        return self.fds[0]
+
+
+def run_program(call: Call) -> Any:
+    """Its exit status."""
+    request = call.request
+    return call.testbed.exec(
+        request["target"],
+        tuple(request["argv"]),
+        call.three(),
+        bool(request.get("tty")),
+        request.get("container", ""),
+    )
+
+
+def prompt(call: Call) -> Any:
+    testbed: Any = call.testbed
+    return testbed.prompt(call.three(), call.request.get("script"))
+
+
+def capture(call: Call) -> Any:
+    """Drops by capture point."""
+    return dict(call.testbed.capture(tuple(call.request.get("selectors", ())), call.one(), call.until))
+
+
+def verify(call: Call) -> Any:
+    def progress(text: str, done: int, total: int) -> None:
+        if call.until.is_set():
+            raise EmuError("verify was interrupted")
+        call.tell({"progress": [text, done, total]})
+
+    results = call.testbed.verify(progress, call.one() if call.fds else None)
+    assert call.testbed.plan is not None
+    return verify_answer(results, call.testbed.plan, color=bool(call.request.get("color")))
+
+
+DOES: Mapping[str, Callable[[Call], Any]] = {
+    "exec": run_program,
+    "prompt": prompt,
+    "capture": capture,
+    "verify": verify,
+}
+
+
+def start(listener: socket.socket, testbed: Testbed) -> None:
+    threading.Thread(target=_accept, args=(listener, testbed), name="attach", daemon=True).start()
+
+
+def _accept(listener: socket.socket, testbed: Testbed) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=_serve, args=(connection, testbed), name="attached", daemon=True).start()
+
+
+def _serve(connection: socket.socket, testbed: Testbed) -> None:
+    fds: list[int] = []
+    with connection:
+        connection.setblocking(True)
+
+        def tell(message: Mapping[str, object]) -> None:
+            with suppress(OSError):
+                connection.sendall(json.dumps(message).encode() + b"\n")
+
+        try:
+            request, fds = _receive(connection)
+            until = threading.Event()
+            threading.Thread(target=_watch, args=(connection, until), name="attached-end", daemon=True).start()
+            tell({"result": _do(Call(testbed, request, fds, until, tell))})
+        except Exception as error:
+            if not isinstance(error, EmuError):
+                log.exception("attach.sock")
+            tell(status(error))
+        finally:
+            for fd in fds:
+                os.close(fd)
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _do(call: Call) -> Any:
+    wanted = str(call.request.get("do"))
+    if wanted not in DOES:
+        raise ApiError(400, "BadRequest", f"do is {wanted}, must be one of {', '.join(DOES)}")
+    return DOES[wanted](call)
+
+
+def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    data, fds = b"", []
+    try:
+        while not data.endswith(b"\n"):
+            more, came, _, _ = socket.recv_fds(connection, 65536, MOST_FDS)
+            fds += came
+            data += more
+            if not more or len(data) > MOST_BYTES:
+                raise ApiError(400, "BadRequest", "the request is not a whole line")
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        return json.loads(data), fds
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+def _watch(connection: socket.socket, until: threading.Event) -> None:
+    """Whatever comes after the request means: end it."""
+    with suppress(OSError):
+        connection.recv(1)
+    until.set()

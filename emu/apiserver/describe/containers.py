@@ -1,0 +1,114 @@
+"""The containers of a Pod, and of a template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from emu.api.objects import Container, ContainerState, ContainerStatus, EnvVar, PodTemplateSpec, Probe
+from emu.apiserver.describe.lines import NONE, Lines, annotated, mapping, moment
+
+
+def containers(title: str, found: Sequence[Container], statuses: Sequence[ContainerStatus], margin: str = "") -> Lines:
+    by_name = {each.name: each for each in statuses}
+    lines = [f"{margin}{title}:"]
+    for container in found:
+        lines.append(f"{margin}  {container.name}:")
+        lines += [f"{margin}    {line}" for line in _container(container, by_name.get(container.name))]
+    return lines
+
+
+def _container(container: Container, status: ContainerStatus | None) -> Iterator[str]:
+    yield f"Image:\t{container.image}"
+    ports = [f"{each.container_port}/{each.protocol}" for each in container.ports]
+    yield f"Port{'s' if len(ports) > 1 else ''}:\t{', '.join(ports) or NONE}"
+    yield from _words("Command", container.command)
+    yield from _words("Args", container.args)
+    if status:
+        yield from state("State", status.state)
+        if status.last_state.terminated:
+            yield from state("Last State", status.last_state)
+        yield f"Ready:\t{status.ready}"
+        yield f"Restart Count:\t{status.restart_count}"
+    for name in ("liveness", "readiness", "startup"):
+        found: Probe | None = getattr(container, f"{name}_probe")
+        if found:
+            yield f"{name.capitalize()}:\t{probe(found)}"
+    yield from _environment(container.env)
+
+
+def _words(title: str, words: Sequence[str]) -> Iterator[str]:
+    if words:
+        yield f"{title}:"
+        yield from (f"  {line}" for word in words for line in word.split("\n"))
+
+
+def state(title: str, value: ContainerState) -> Lines:
+    if value.running:
+        return [f"{title}:\tRunning", f"  Started:\t{moment(value.running.started_at)}"]
+    if value.waiting:
+        return [f"{title}:\tWaiting", *_reason(value.waiting.reason, value.waiting.message)]
+    if (ended := value.terminated) is not None:
+        return [
+            f"{title}:\tTerminated",
+            *_reason(ended.reason, ended.message),
+            f"  Exit Code:\t{ended.exit_code}",
+            *([f"  Signal:\t{ended.signal}"] if ended.signal else []),
+            f"  Started:\t{moment(ended.started_at)}",
+            f"  Finished:\t{moment(ended.finished_at)}",
+        ]
+    return [f"{title}:\tWaiting"]
+
+
+def _reason(reason: str, message: str) -> Lines:
+    return ([f"  Reason:\t{reason}"] if reason else []) + ([f"  Message:\t{message}"] if message else [])
+
+
+def probe(value: Probe) -> str:
+    """`http-get http://:80/ delay=0s timeout=1s period=10s #success=1 #failure=3`."""
+    numbers = (
+        f"delay={value.initial_delay_seconds}s timeout={value.timeout_seconds}s period={value.period_seconds}s "
+        f"#success={value.success_threshold} #failure={value.failure_threshold}"
+    )
+    return f"{_action(value)} {numbers}"
+
+
+def _action(value: Probe) -> str:
+    if value.exec:
+        return f"exec [{' '.join(value.exec.command)}]"
+    if (get := value.http_get) is not None:
+        return f"http-get {get.scheme.lower()}://{get.host}:{get.port}{get.path}"
+    if value.tcp_socket:
+        return f"tcp-socket {value.tcp_socket.host}:{value.tcp_socket.port}"
+    return "unknown"
+
+
+def _environment(variables: Sequence[EnvVar]) -> Iterator[str]:
+    if not variables:
+        yield f"Environment:\t{NONE}"
+        return
+    yield "Environment:"
+    for each in variables:
+        if each.value_from:
+            reference = each.value_from.field_ref
+            yield f"  {each.name}:\t ({reference.api_version}:{reference.field_path})"
+        else:
+            yield f"  {each.name}:\t{each.value}"
+
+
+def template(value: PodTemplateSpec) -> Lines:
+    spec, meta = value.spec, value.metadata
+    lines = ["Pod Template:", *_indented(mapping("Labels", meta.labels))]
+    if meta.annotations:
+        lines += _indented(annotated(meta.annotations))
+    if spec.init_containers:
+        lines += containers("Init Containers", spec.init_containers, (), "  ")
+    lines += containers("Containers", spec.containers, (), "  ")
+    return lines + _indented(node_selectors(spec.node_selector))
+
+
+def node_selectors(values: Mapping[str, str]) -> Lines:
+    return mapping("Node-Selectors", values)
+
+
+def _indented(lines: Sequence[str]) -> Lines:
+    return [f"  {line}" for line in lines]

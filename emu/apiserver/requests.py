@@ -1,0 +1,85 @@
+"""What a testbed can do and Kubernetes has no REST path for: /emu/v1/…"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emu.api import load, resources
+from emu.api.load import Loaded
+from emu.api.objects import key_of
+from emu.apiserver import describe as description
+from emu.apiserver import objects
+from emu.apiserver.http import Answer, Request, Text
+from emu.apiserver.results import trace_answer
+from emu.apiserver.status import ApiError
+from emu.apiserver.testbed import Testbed
+from emu.errors import EmuError, Place
+from emu.plan import render
+
+
+def status(testbed: Testbed, request: Request) -> Answer:
+    """What `emu ls` shows beside the name."""
+    cluster = testbed.cluster
+    kinds = [key[0] for key in testbed.store.snapshot().objects]
+    return {
+        "nodes": len(cluster.nodes) if cluster else 0,
+        "pods": kinds.count("Pod"),
+        "services": kinds.count("Service"),
+        "cni": testbed.topology.cni.mode,
+        "proxy": testbed.topology.proxy.mode,
+        "warnings": list(cluster.warnings) if cluster else [],
+    }
+
+
+def apply(testbed: Testbed, request: Request) -> Answer:
+    """All documents in one step: either all are stored, or none. `places` says where each stands, for messages."""
+    body = request.json()
+    documents = body.get("objects", [])
+    made = [objects.decode(document, None) for document in documents]
+    places = {key_of(obj): Place(*place) for obj, place in zip(made, body.get("places", []), strict=False)}
+    load.check_images(Loaded(objects=tuple(made), places=places), testbed.registry)
+    before = testbed.cluster.warnings if testbed.cluster else ()
+    done = testbed.apply(made)
+    after = testbed.cluster.warnings if testbed.cluster else ()
+    return {
+        "applied": [_applied(each.object.KIND, each.object.metadata.name, each.word) for each in done],
+        "warnings": [each for each in after if each not in before],
+    }
+
+
+def _applied(kind: str, name: str, word: str) -> dict[str, str]:
+    return {"name": f"{resources.BY_KIND[kind].qualified}/{name}", "word": word}
+
+
+def describe(testbed: Testbed, request: Request) -> Answer:
+    """`?kind=&namespace=&name=`: as text."""
+    query = request.query
+    resource = resources.of_name(query.get("kind", ""))
+    obj = objects.find(testbed, resource, query.get("namespace", ""), query.get("name", ""))
+    return Text(description.describe(obj, testbed.store.snapshot().objects))
+
+
+def plan(testbed: Testbed, request: Request) -> Answer:
+    """`?output=script`."""
+    if testbed.plan is None:
+        raise EmuError("the testbed has no plan yet")
+    return Text(render.render(testbed.plan))
+
+
+def check(testbed: Testbed, request: Request) -> Answer:
+    drifts = testbed.check(bool(request.json().get("repair")))
+    return {"drifts": [_drift(each) for each in drifts]}
+
+
+def _drift(drift: Any) -> dict[str, str]:
+    fields = ("netns", "what", "wanted", "got")
+    return {**{name: str(getattr(drift, name)) for name in fields}, "text": str(drift)}
+
+
+def trace(testbed: Testbed, request: Request) -> Answer:
+    body = request.json()
+    for name in ("source", "target"):
+        if not isinstance(body.get(name), str):
+            raise ApiError(400, "BadRequest", f"{name} is missing")
+    result = testbed.trace(body["source"], body["target"], tuple(body.get("command", ())), body.get("proto", ""))
+    return trace_answer(result, color=bool(body.get("color")))

@@ -1,0 +1,59 @@
+"""What the API server asks of a testbed. `emu.testbed.facade.Testbed` is one; the tests have a smaller one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from emu.api.images import Image
+from emu.api.objects import Key, KubeObject
+from emu.api.topology import Topology
+from emu.cluster.model import Cluster
+from emu.plan.drift import Drift
+from emu.plan.model import Plan
+from emu.store import Store
+from emu.trace.model import TraceResult
+
+Fds = tuple[int, int, int]
+
+
+class AppliedObject(Protocol):
+    """`word` is created, configured or unchanged."""
+
+    @property
+    def object(self) -> KubeObject: ...
+
+    @property
+    def word(self) -> str: ...
+
+
+class Testbed(Protocol):
+    store: Store
+    topology: Topology
+    registry: Mapping[str, Image]
+    cluster: Cluster | None
+    plan: Plan | None
+
+    def apply(self, objects: Iterable[KubeObject]) -> Sequence[AppliedObject]: ...
+
+    def delete(self, keys: Iterable[Key], grace_period_s: int | None = None) -> None: ...
+
+    def scale(self, key: Key, replicas: int) -> KubeObject: ...
+
+    def get(self, key: Key) -> KubeObject: ...
+
+    def check(self, repair: bool = False) -> tuple[Drift, ...]: ...
+
+    def wait_ready(self, timeout_s: float, progress: Callable[[str, int, int], None] = ...) -> None: ...
+
+    def trace(self, source: str, target: str, command: tuple[str, ...] = (), proto: str = "") -> TraceResult: ...
+
+    def verify(self, progress: Callable[[str, int, int], None], fd: int | None) -> tuple[TraceResult, ...]: ...
+
+    def capture(self, selectors: tuple[str, ...], fd: int, until: threading.Event) -> Mapping[str, int]: ...
+
+    def exec(self, target: str, argv: Sequence[str], fds: Fds, tty: bool, container: str) -> int: ...
+
+    def logs(self, namespace: str, pod: str, container: str, previous: bool) -> Path | str: ...

@@ -1,0 +1,36 @@
+"""The commands, in the order the help shows them: (command, its module here)."""
+
+from __future__ import annotations
+
+SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    (
+        "A testbed",
+        (("up", "up"), ("down", "down"), ("ls", "ls"), ("doctor", "doctor")),
+    ),
+    (
+        "Objects, as with kubectl",
+        (
+            ("get", "get"),
+            ("describe", "describe"),
+            ("apply", "apply"),
+            ("delete", "delete"),
+            ("scale", "scale"),
+            ("logs", "logs"),
+            ("exec", "exec"),
+        ),
+    ),
+    (
+        "Packets and proofs",
+        (
+            ("trace", "trace"),
+            ("verify", "verify"),
+            ("capture", "capture"),
+            ("plan", "plan"),
+            ("check", "check"),
+        ),
+    ),
+    (
+        "Shells",
+        (("cli", "cli"), ("completion", "completion")),
+    ),
+)

@@ -1,0 +1,65 @@
+"""`emu exec`."""
+
+from __future__ import annotations
+
+import click
+
+from emu.cli import attached, completing
+from emu.cli.main import Context
+from emu.cli.targets import namespace_option
+from emu.cli.testbeds import client
+from emu.errors import InputError
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-i", "--stdin", is_flag=True, help="Pass standard input on.")
+@click.option("-t", "--tty", is_flag=True, help="A terminal of its own (with -i, from a terminal).")
+@click.option("-c", "--container", default="", help="Which container's environment. Default: the first.")
+@namespace_option
+@click.argument("target", metavar="POD|node/NODE", shell_complete=completing.pods_and_nodes)
+@click.argument("command", nargs=-1, required=True, metavar="-- COMMAND…", type=click.UNPROCESSED)
+@click.pass_obj
+def exec(
+    context: Context,
+    *,
+    stdin: bool,
+    tty: bool,
+    container: str,
+    namespace: str,
+    target: str,
+    command: tuple[str, ...],
+) -> int:
+    """Run a program in a Pod, or on a Node.
+
+    \b
+    Examples:
+      emu exec client -- curl -s web
+      emu exec -it client -- bash
+      emu exec node/node1 -- ip route
+      emu exec -i client -- tee /tmp/x < file
+
+    \b
+    Exit status: the program's own; 2 no such Pod, 3 no such program.
+    """
+    argv = command[1:] if command[:1] == ("--",) else command
+    if not argv:
+        raise InputError("you must specify at least one command for the container")
+    request = {
+        "do": "exec",
+        "target": name(target, namespace),
+        "argv": argv,
+        "tty": tty,
+        "container": container,
+    }
+    server = client(context.testbed)
+    return attached.terminal(server, request) if tty else attached.direct(server, request, stdin=stdin)
+
+
+def name(target: str, namespace: str) -> str:
+    """`NS/POD`, or a Node's name, for what kubectl users type: POD, pod/POD, node/NODE."""
+    kind, slash, rest = target.partition("/")
+    if not slash:
+        return f"{namespace}/{target}"
+    if kind in ("node", "nodes", "no"):
+        return rest
+    return f"{namespace}/{rest}" if kind in ("pod", "pods", "po") else target

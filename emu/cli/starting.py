@@ -1,0 +1,52 @@
+"""Reading a topology on this side, so that mistakes are told before anything starts; then starting it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emu.cli.progress import Progress
+from emu.errors import EmuError
+
+if TYPE_CHECKING:
+    from emu.api.topology import Topology
+    from emu.cli.main import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    topology: Topology
+    manifests: Any  # emu.api.load.Loaded
+
+    @property
+    def name(self) -> str:
+        return self.topology.name
+
+
+def load(path: Path, name: str = "") -> Loaded:
+    from emu.api import load as files
+
+    topology, manifests = files.testbed(path)
+    tell_ignored(manifests.ignored)
+    return Loaded(replace(topology, name=name) if name else topology, manifests)
+
+
+def tell_ignored(ignored: Iterable[str]) -> None:
+    """Once, on stderr: what was accepted and means nothing here."""
+    names = ", ".join(ignored)
+    if names:
+        click.echo(f"ignored, as it means nothing here: {names}", err=True)
+
+
+def launch(context: Context, loaded: Loaded, *, foreground: bool = False) -> None:
+    from emu.kernel import sandbox
+
+    if context.lab is None:
+        raise EmuError("this command line cannot start testbeds")
+    main = context.lab(loaded.topology, loaded.manifests)
+    with Progress() as progress:
+        sandbox.launch(loaded.name, sandbox.runtime_directory(), main, foreground=foreground, progress=progress)

@@ -1,0 +1,189 @@
+"""A testbed without a kernel: a real store, the real resolve passes, Pods that are ready as soon as they exist."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from emu.api import images, load
+from emu.api.objects import (
+    Condition,
+    ContainerState,
+    ContainerStateRunning,
+    ContainerStatus,
+    Deployment,
+    Key,
+    KubeObject,
+    Pod,
+    ReplicaSet,
+    key_of,
+)
+from emu.api.topology import Cni, NodeEntry, Topology
+from emu.cluster import resolve
+from emu.plan.drift import Drift
+from emu.plan.model import NetnsChange, Plan
+from emu.store import Store
+
+TOPOLOGY = Topology(name="test", nodes=(NodeEntry(name="node1"), NodeEntry(name="node2")), cni=Cni())
+NOW = "2026-11-20T10:00:00Z"
+
+WEB = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: agnhost
+        image: registry.k8s.io/e2e-test-images/agnhost:2.47
+        args: [netexec, --http-port=8080]
+        env: [{name: MODE, value: "80"}, {name: ME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
+        ports: [{name: http, containerPort: 8080}, {name: udp, containerPort: 8081, protocol: UDP}]
+        readinessProbe: {httpGet: {path: /, port: 8080}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, annotations: {note: "a: <b>"}}
+spec:
+  selector: {app: web}
+  ports:
+  - {name: http, port: 80, targetPort: 8080}
+  - {name: udp, port: 81, targetPort: 8081, protocol: UDP}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: headless}
+spec: {clusterIP: None, selector: {app: web}, ports: [{port: 8080}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec:
+      nodeSelector: {kubernetes.io/os: linux}
+      containers: [{name: agent, image: nicolaka/netshoot, command: [sleep, infinity]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, labels: {app: client}}
+spec:
+  nodeName: node1
+  containers: [{name: shell, image: nicolaka/netshoot}]
+"""
+
+
+@dataclass(frozen=True)
+class Applied:
+    object: KubeObject
+    word: str
+
+
+@dataclass
+class SmallTestbed:
+    store: Store = field(default_factory=lambda: Store(now=lambda: NOW))
+    topology: Topology = TOPOLOGY
+    registry: Mapping[str, images.Image] = field(default_factory=lambda: images.load_registry({}))
+    cluster: object = None
+    plan: Plan | None = None
+    drifts: tuple[Drift, ...] = ()
+    calls: list[tuple[object, ...]] = field(default_factory=list)
+    error: Exception | None = None
+
+    def apply(self, objects: Iterable[KubeObject]) -> Sequence[Applied]:
+        if self.error:
+            raise self.error
+        objects = list(objects)
+        before = self.store.snapshot().objects
+        self._settle({**before, **{key_of(each): self._kept(before.get(key_of(each)), each) for each in objects}})
+        after = self.store.snapshot().objects
+        return [Applied(after[key_of(each)], _word(before, after, key_of(each))) for each in objects]
+
+    @staticmethod
+    def _kept(old: KubeObject | None, new: KubeObject) -> KubeObject:
+        if old is None:
+            return new
+        meta = replace(old.metadata, labels=new.metadata.labels, annotations=new.metadata.annotations)
+        new = replace(new, metadata=meta)
+        if new.KIND == "Service" and not new.spec.cluster_ip:
+            fields = ("cluster_ip", "cluster_ips", "ip_families", "ip_family_policy")
+            new = replace(new, spec=replace(new.spec, **{name: getattr(old.spec, name) for name in fields}))
+        return replace(new, status=old.status) if hasattr(old, "status") else new
+
+    def _settle(self, objects: Mapping[Key, KubeObject]) -> None:
+        cluster = resolve.resolve(self.topology, objects, self.registry, NOW)
+        ready = {key: _ready(each) if isinstance(each, Pod) else each for key, each in cluster.objects.items()}
+        self.cluster = resolve.resolve(self.topology, ready, self.registry, NOW)
+        gone = [key for key in self.store.snapshot().objects if key not in self.cluster.objects]
+        self.store.write(self.cluster.objects.values(), gone)
+
+    def delete(self, keys: Iterable[Key], grace_period_s: int | None = None) -> None:
+        keys = list(keys)
+        self.calls.append(("delete", keys, grace_period_s))
+        self._settle({key: each for key, each in self.store.snapshot().objects.items() if key not in keys})
+
+    def scale(self, key: Key, replicas: int) -> KubeObject:
+        obj = self.get(key)
+        assert isinstance(obj, Deployment | ReplicaSet)
+        self._settle({**self.store.snapshot().objects, key: replace(obj, spec=replace(obj.spec, replicas=replicas))})
+        return self.get(key)
+
+    def get(self, key: Key) -> KubeObject:
+        return self.store.snapshot().objects[key]
+
+    def check(self, repair: bool = False) -> tuple[Drift, ...]:
+        self.calls.append(("check", repair))
+        return self.drifts
+
+    def logs(self, namespace: str, pod: str, container: str, previous: bool) -> str:
+        return f"{namespace}/{pod}/{container}\nprevious {previous}\nlast line\n"
+
+    def exec(self, target: str, argv: Sequence[str], fds: tuple[int, int, int], tty: bool, container: str) -> int:
+        import subprocess
+
+        self.calls.append(("exec", target, tuple(argv), tty, container))
+        command = ["setsid", "--ctty", *argv] if tty else list(argv)
+        return subprocess.run(command, stdin=fds[0], stdout=fds[1], stderr=fds[2], check=False).returncode
+
+    def capture(self, selectors: tuple[str, ...], fd: int, until: threading.Event) -> Mapping[str, int]:
+        self.calls.append(("capture", selectors))
+        import os
+
+        os.write(fd, b"pcapng")
+        until.wait(10)
+        return dict.fromkeys(selectors, 0)
+
+
+def drift(text: str) -> Drift:
+    return Drift(netns="node1", what="route", wanted=text, got="missing", change=NetnsChange(name="node1"))
+
+
+def _word(before: Mapping[Key, KubeObject], after: Mapping[Key, KubeObject], key: Key) -> str:
+    if key not in before:
+        return "created"
+    return "unchanged" if before[key] is after[key] else "configured"
+
+
+def _ready(pod: Pod) -> Pod:
+    running = ContainerState(running=ContainerStateRunning(started_at=NOW))
+    statuses = tuple(
+        ContainerStatus(name=each.name, image=each.image, ready=True, started=True, state=running)
+        for each in pod.spec.containers
+    )
+    others = tuple(each for each in pod.status.conditions if each.type not in ("Ready", "ContainersReady"))
+    made = tuple(Condition(type=name, status="True") for name in ("Ready", "ContainersReady"))
+    status = replace(pod.status, phase="Running", container_statuses=statuses, conditions=others + made)
+    return replace(pod, status=status)
+
+
+def filled() -> SmallTestbed:
+    testbed = SmallTestbed()
+    testbed.apply(load.parse_manifests(WEB, "web.yaml").objects)
+    return testbed
