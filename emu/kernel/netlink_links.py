@@ -31,7 +31,8 @@ IFF_UP = 1
 LOOPBACK = 1  # the index of lo, in every namespace
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
-IFLA_LINKINFO, IFLA_NET_NS_FD = 18, 28
+IFLA_TXQLEN, IFLA_LINKINFO, IFLA_NET_NS_FD = 13, 18, 28
+DEFAULT_QLEN = 1000
 _IFLA_GROUP, _DOOMED = 27, 0x656D75
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
@@ -111,6 +112,8 @@ def _common(link: Link, index: int, *, up: bool) -> bytes:
     body = info(index, IFF_UP if up else 0, IFF_UP) + attr_text(IFLA_IFNAME, link.name)
     if link.mtu:
         body += attr_u32(IFLA_MTU, link.mtu)
+    if link.qlen != DEFAULT_QLEN:
+        body += attr_u32(IFLA_TXQLEN, link.qlen)
     if link.mac:
         body += attr(IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
     return body

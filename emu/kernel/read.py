@@ -94,6 +94,7 @@ def _links(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], names
             mac=_mac(found.get(netlink_links.IFLA_ADDRESS)),
             master=names.get(_u32(found.get(netlink_links.IFLA_MASTER)), ""),
             hairpin=slave,
+            qlen=_u32(found.get(netlink_links.IFLA_TXQLEN)),
             up=bool(flags & netlink_links.IFF_UP),
             peer=_peer(planned, _u32(found.get(netlink_links.IFLA_LINK)), handles) if kind == "veth" else None,
             vxlan=_vxlan(data, names) if kind == "vxlan" else None,

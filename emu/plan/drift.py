@@ -105,7 +105,7 @@ def same(wanted: object, got: object) -> bool:
 
 
 def _same_link(wanted: Link, got: Link) -> bool:
-    fields = ("kind", "mtu", "master", "hairpin", "up", "vxlan")
+    fields = ("kind", "mtu", "master", "hairpin", "qlen", "up", "vxlan")
     return all(getattr(wanted, f) == getattr(got, f) for f in fields) and wanted.mac.lower() in ("", got.mac.lower())
 
 

@@ -59,6 +59,7 @@ class Link:
     mac: str = ""  # "": the kernel's choice
     master: str = ""  # the bridge it is a port of
     hairpin: bool = False  # of a bridge port
+    qlen: int = 1000  # frames; the kernel's default for every kind of link used here
     up: bool = True
     peer: tuple[str, str] | None = None
     vxlan: Vxlan | None = None

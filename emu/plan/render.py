@@ -142,6 +142,7 @@ def _processes(plan: NetnsPlan) -> Iterator[str]:
 
 def _link(netns: str, link: Link, exists: bool) -> list[str]:
     settings = [f"mtu {link.mtu}"] + ([f"address {link.mac}"] if link.mac else [])
+    settings += [f"txqueuelen {link.qlen}"] if link.qlen != Link.__dataclass_fields__["qlen"].default else []
     port = [f"master {link.master}"] if link.master else []
     state = ["up" if link.up else "down"]
     if exists or (link.kind == "veth" and not makes_pair(netns, link)):

@@ -117,6 +117,7 @@ def _make_overlay(own: Vtep, vteps: tuple[Vtep, ...], mtu: int) -> NetnsPlan:
         owner=own.node,
         mtu=mtu,
         mac=own.mac,
+        qlen=0,  # flanneld leaves the field of its netlink library at 0, which the library sends
         vxlan=Vxlan(vni=VNI, local=own.local, dev=names.UPLINK, port=PORT, learning=False),
     )
     peers = tuple(peer for peer in vteps if peer.node != own.node)
