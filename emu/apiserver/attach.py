@@ -2,7 +2,7 @@
 
 client → server   {"do": "exec", …} and its descriptors
 client → server   end of file: the client wants it to end, or has gone
-server → client   {"progress": [text, done, total]} …, {"started": true}, then {"result": …} or an error's Status
+server → client   {"progress": [text, done, total]} …, {"started": [point, …]}, then {"result": …} or an error's Status
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from emu.apiserver.results import verify_answer
 from emu.apiserver.status import ApiError, status
-from emu.apiserver.testbed import Fds, Testbed
+from emu.apiserver.testbed import Fds, Program, Testbed
 from emu.errors import EmuError
 
 log = logging.getLogger(__name__)
@@ -49,15 +50,26 @@ class Call:
 
 
 def run_program(call: Call) -> Any:
-    """Its exit status."""
+    """Its exit status, as a shell tells it: 128 and the signal's number when one has ended it. Who interrupts its
+    client (or kills it) means the program."""
     request = call.request
-    return call.testbed.exec(
+
+    def started(program: Program) -> None:
+        def end() -> None:
+            call.until.wait()
+            program.signal(signal.SIGHUP, group=True)
+
+        threading.Thread(target=end, name="hang-up", daemon=True).start()
+
+    code = call.testbed.exec(
         request["target"],
         tuple(request["argv"]),
         call.three(),
         bool(request.get("tty")),
         request.get("container", ""),
+        started=started,
     )
+    return 128 - code if code < 0 else code
 
 
 def prompt(call: Call) -> Any:
@@ -67,7 +79,12 @@ def prompt(call: Call) -> Any:
 
 def capture(call: Call) -> Any:
     """Drops by capture point."""
-    return dict(call.testbed.capture(tuple(call.request.get("selectors", ())), call.one(), call.until))
+    selectors = tuple(call.request.get("selectors", ()))
+
+    def armed(points: Sequence[str]) -> None:
+        call.tell({"started": list(points)})
+
+    return dict(call.testbed.capture(selectors, call.one(), call.until, armed))
 
 
 def verify(call: Call) -> Any:
@@ -153,7 +170,7 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def _watch(connection: socket.socket, until: threading.Event) -> None:
-    """Whatever comes after the request means: end it."""
+    """Whatever comes after the request means: end it. So does our own closing."""
     with suppress(OSError):
         connection.recv(1)
     until.set()

@@ -29,6 +29,12 @@ class AppliedObject(Protocol):
     def word(self) -> str: ...
 
 
+class Program(Protocol):
+    """A process of the lab."""
+
+    def signal(self, number: int, *, group: bool = False) -> None: ...
+
+
 class Testbed(Protocol):
     store: Store
     topology: Topology
@@ -52,8 +58,19 @@ class Testbed(Protocol):
 
     def verify(self, progress: Callable[[str, int, int], None], fd: int | None) -> tuple[TraceResult, ...]: ...
 
-    def capture(self, selectors: tuple[str, ...], fd: int, until: threading.Event) -> Mapping[str, int]: ...
+    def capture(
+        self, selectors: tuple[str, ...], fd: int, until: threading.Event, armed: Callable[[Sequence[str]], None]
+    ) -> Mapping[str, int]: ...
 
-    def exec(self, target: str, argv: Sequence[str], fds: Fds, tty: bool, container: str) -> int: ...
+    def exec(
+        self,
+        target: str,
+        argv: Sequence[str],
+        fds: Fds,
+        tty: bool = False,
+        container: str = "",
+        *,
+        started: Callable[[Program], None] = ...,
+    ) -> int: ...
 
     def logs(self, namespace: str, pod: str, container: str, previous: bool) -> Path | str: ...

@@ -22,6 +22,7 @@ from emu.capture.recorder import Recorder, opener
 from emu.cluster import lifecycle, objectmap, report, resolve, staleflows, update
 from emu.cluster.model import Cluster
 from emu.errors import EmuError, InputError, Place
+from emu.kernel.process import Child
 from emu.plan import diff
 from emu.plan.drift import Drift, drift
 from emu.plan.model import Changes, Plan
@@ -246,11 +247,19 @@ class Testbed:
 
         return send
 
-    def capture(self, selectors: Sequence[str], fd: int, until: threading.Event) -> Mapping[str, int]:
-        """Record at the chosen points to `fd` until told to end or its reader has gone. Returns drops by point."""
+    def capture(
+        self,
+        selectors: Sequence[str],
+        fd: int,
+        until: threading.Event,
+        armed: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> Mapping[str, int]:
+        """Record at the chosen points to `fd` until told to end or its reader has gone. `armed` is told their names
+        once no packet can be missed. Returns drops by point."""
         _, plan = self._current()
         recorder = Recorder(points(plan, selectors or ("all",)), opener(self.host.netns), fd=fd)
         try:
+            armed([str(point) for point in recorder.points])
             while not until.wait(0.1) and not recorder.wait(0):
                 pass
         finally:
@@ -258,13 +267,21 @@ class Testbed:
         return {str(point): count for point, count in capture.drops.items()}
 
     def exec(
-        self, target: str, argv: Sequence[str], fds: tuple[int, int, int], tty: bool = False, container: str = ""
+        self,
+        target: str,
+        argv: Sequence[str],
+        fds: tuple[int, int, int],
+        tty: bool = False,
+        container: str = "",
+        *,
+        started: Callable[[Child], None] = lambda _: None,
     ) -> int:
         """Run a program in a Pod or on a Node and wait for it; its exit status. With `tty` they are the slave
         end of a pseudo-terminal."""
         cluster, plan = self._current()
         name = target if target in plan.netns else targets.source(cluster, target)[0]
         child = self.host.exec(plan.netns[name], argv, fds, tty, container)
+        started(child)
         return child.wait() or 0
 
     def logs(self, namespace: str, name: str, container: str = "", previous: bool = False) -> Path:
