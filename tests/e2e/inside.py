@@ -60,15 +60,16 @@ def pod(testbed: Testbed, name: str, namespace: str = "default") -> Pod:
     return found
 
 
-def pods(testbed: Testbed, app: str) -> list[Pod]:
+def pods(testbed: Testbed, app: str, namespace: str = "default") -> list[Pod]:
     """By the label `app`, in the order of their names; without those on their way out."""
     objects = testbed.store.snapshot().objects.values()
-    found = (each for each in objects if isinstance(each, Pod) and each.metadata.labels.get("app") == app)
+    here = (each for each in objects if isinstance(each, Pod) and each.metadata.namespace == namespace)
+    found = (each for each in here if each.metadata.labels.get("app") == app)
     return sorted((each for each in found if not lifecycle.is_terminating(each)), key=lambda each: each.metadata.name)
 
 
-def addresses(testbed: Testbed, app: str) -> list[str]:
-    return sorted(each.status.pod_ip for each in pods(testbed, app))
+def addresses(testbed: Testbed, app: str, namespace: str = "default") -> list[str]:
+    return sorted(each.status.pod_ip for each in pods(testbed, app, namespace))
 
 
 def is_gone(testbed: Testbed, kind: str, name: str, namespace: str = "default") -> bool:
