@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from tempfile import TemporaryFile
 from emu.api import load
 from emu.api.objects import EndpointSlice, Pod, Service
 from emu.cluster import lifecycle
+from emu.kernel.netns import socket_in
+from emu.names import pod_netns
 from emu.plan.model import Changes
 from emu.testbed.facade import Applied, Testbed
 
@@ -36,6 +39,21 @@ def out(testbed: Testbed, where: str, command: str | Sequence[str]) -> str:
     ran = run(testbed, where, command)
     assert ran.code == 0, f"{where}$ {command}\nexit status {ran.code}\n{ran.out}"
     return ran.out
+
+
+def opened(testbed: Testbed, pod_name: str, kind: socket.SocketKind) -> socket.socket:
+    """A socket in a Pod of namespace default. It gives up after two seconds."""
+    sock = socket_in(testbed.host.netns(pod_netns("default", pod_name)), socket.AF_INET, kind, 0)
+    sock.settimeout(2)
+    return sock
+
+
+def ask(testbed: Testbed, pod_name: str, address: str, port: int, text: str) -> str:
+    """One datagram and its answer, from a port of its own."""
+    with opened(testbed, pod_name, socket.SOCK_DGRAM) as sock:
+        sock.connect((address, port))
+        sock.send(text.encode())
+        return sock.recv(4096).decode()
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 8) -> None:
