@@ -13,12 +13,13 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from emu.apiserver.results import verify_answer
+from emu.apiserver.results import trace_answer, verify_answer
 from emu.apiserver.status import ApiError, status
 from emu.apiserver.testbed import Fds, Program, Testbed
 from emu.errors import EmuError
@@ -98,10 +99,42 @@ def verify(call: Call) -> Any:
     return verify_answer(results, call.testbed.plan, color=bool(call.request.get("color")))
 
 
+def trace(call: Call) -> Any:
+    """With a descriptor: all that passes meanwhile goes there as pcapng."""
+    request = call.request
+    with _recording(call) if call.fds else nullcontext():
+        result = call.testbed.trace(
+            request["source"], request["target"], tuple(request.get("command", ())), request.get("proto", "")
+        )
+    return trace_answer(result, color=bool(request.get("color")))
+
+
+@contextmanager
+def _recording(call: Call) -> Iterator[None]:
+    """Every point is recorded within the block."""
+    armed, until = threading.Event(), threading.Event()
+
+    def record() -> None:
+        try:
+            call.testbed.capture(("all",), call.one(), until, lambda _: armed.set())
+        finally:
+            armed.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        recording = pool.submit(record)
+        armed.wait()
+        try:
+            yield
+        finally:
+            until.set()
+        recording.result()
+
+
 DOES: Mapping[str, Callable[[Call], Any]] = {
     "exec": run_program,
     "prompt": prompt,
     "capture": capture,
+    "trace": trace,
     "verify": verify,
 }
 
