@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from emu.apiserver.results import trace_answer, verify_answer
@@ -51,31 +52,39 @@ class Call:
 
 
 def run_program(call: Call) -> Any:
-    """Its exit status, as a shell tells it: 128 and the signal's number when one has ended it. Who interrupts its
-    client (or kills it) means the program."""
+    """Its exit status."""
     request = call.request
-
-    def started(program: Program) -> None:
-        def end() -> None:
-            call.until.wait()
-            program.signal(signal.SIGHUP, group=True)
-
-        threading.Thread(target=end, name="hang-up", daemon=True).start()
-
     code = call.testbed.exec(
         request["target"],
         tuple(request["argv"]),
         call.three(),
         bool(request.get("tty")),
         request.get("container", ""),
-        started=started,
+        started=partial(_hang_up, call.until),
     )
-    return 128 - code if code < 0 else code
+    return _as_shell(code)
 
 
 def prompt(call: Call) -> Any:
-    testbed: Any = call.testbed
-    return testbed.prompt(call.three(), call.request.get("script"))
+    """Its exit status."""
+    request, hang_up = call.request, partial(_hang_up, call.until)
+    script = request.get("script")
+    return _as_shell(call.testbed.prompt(call.three(), script, tty=bool(request.get("tty")), started=hang_up))
+
+
+def _hang_up(until: threading.Event, program: Program) -> None:
+    """Who interrupts the client of a program, or kills it, means the program."""
+
+    def end() -> None:
+        until.wait()
+        program.signal(signal.SIGHUP, group=True)
+
+    threading.Thread(target=end, name="hang-up", daemon=True).start()
+
+
+def _as_shell(code: int) -> int:
+    """128 and the signal's number when one has ended it."""
+    return 128 - code if code < 0 else code
 
 
 def capture(call: Call) -> Any:

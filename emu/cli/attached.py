@@ -76,7 +76,7 @@ def terminal(client: Client, request: Request) -> int:
     """Run on a terminal of its own that this one shows: raw mode, its size kept the same. The exit status."""
     master, slave = os.openpty()
     _copy_size(master)
-    attachment = Attachment(client, request, (slave, slave, slave))
+    attachment = Attachment(client, {**request, "tty": True}, (slave, slave, slave))
     os.close(slave)
     with _raw(), _following_size(master):
         _shuttle(master, attachment)

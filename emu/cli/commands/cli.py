@@ -26,5 +26,6 @@ def cli(context: Context, command: str | None) -> int:
     Exit status: 0, with -c that of the last line.
     """
     server = client(context.testbed)
-    request = {"do": "prompt", "script": command}
-    return attached.terminal(server, request) if command is None else attached.direct(server, request, stdin=True)
+    if command is None:
+        return attached.terminal(server, {"do": "prompt"})
+    return attached.direct(server, {"do": "prompt", "script": command}, stdin=True)
