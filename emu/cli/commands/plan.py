@@ -22,7 +22,8 @@ NOW = "2000-01-01T00:00:00Z"  # of objects that are not there yet; nothing in a 
 def plan(context: Context, topology: Path | None, form: str) -> None:
     """Show what a cluster is made of: links, addresses, routes, rules, as a script to read and run.
 
-    With TOPOLOGY nothing is started and no privilege is needed. Without, it is the plan of the running testbed.
+    With TOPOLOGY nothing is started and no privilege is needed: it is the plan once all Pods are ready. Without, it
+    is the plan of the running testbed.
 
     \b
     Examples:
@@ -44,13 +45,11 @@ def _planned(topology: Path, form: str) -> str:
     loaded = starting.load(topology)
     from emu import planners
     from emu.api import images
-    from emu.api.objects import key_of
-    from emu.cluster import resolve
+    from emu.cluster.expected import expected
     from emu.report.plan import plan_text
 
-    objects = {key_of(each): each for each in loaded.manifests.objects}
     registry = images.load_registry(loaded.topology.images)
-    cluster = resolve.resolve(loaded.topology, objects, registry, NOW)
+    cluster = expected(loaded.topology, loaded.manifests.objects, registry, NOW)
     for warning in cluster.warnings:
         click.echo(f"warning: {warning}", err=True)
     return plan_text(planners.build(cluster), form)
