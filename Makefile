@@ -20,7 +20,7 @@ lint: install-tests
 	.venv/bin/lint-imports
 
 bench: install-tests
-	$(ROOT) .venv/bin/python bench/bench.py
+	$(ROOT) .venv/bin/python -m bench.bench
 
 install:
 	@scripts/install

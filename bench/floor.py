@@ -1,21 +1,18 @@
 """The floor: netns + veth + bridge port + address + routes for each Pod by nothing but system calls and packed bytes,
 beside `Kernel.apply` of the same objects. Run as root: `python -m bench.floor [NODES PODS]`.
-
-Each measurement runs in a fork of its own, in new network and mount namespaces, which end with it.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
+from bench import sandboxed
 from emu.kernel import syscalls
 from emu.kernel.apply import Kernel
 from emu.plan import diff
@@ -27,9 +24,9 @@ _QUIET = tuple(Sysctl(key=f"net.ipv6.conf.{name}.disable_ipv6", value="1") for n
 
 def main() -> None:
     nodes, pods = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (20, 50)
-    floor_s = min(isolated(lambda: floor(nodes, pods)) for _ in range(3))
-    apply_s = min(isolated(lambda: applied(plan(nodes, pods))) for _ in range(3))
-    with_sysctls_s = min(isolated(lambda: applied(with_sysctls(plan(nodes, pods)))) for _ in range(3))
+    floor_s = min(sandboxed.call(lambda: floor(nodes, pods)) for _ in range(3))
+    apply_s = min(sandboxed.call(lambda: applied(plan(nodes, pods))) for _ in range(3))
+    with_sysctls_s = min(sandboxed.call(lambda: applied(with_sysctls(plan(nodes, pods)))) for _ in range(3))
     total = nodes * pods
     for what, seconds in (
         ("floor, one thread", floor_s),
@@ -37,32 +34,6 @@ def main() -> None:
         ("Kernel.apply, with IPv6 off per netns", with_sysctls_s),
     ):
         print(f"{what:40} {seconds:6.2f} s  {seconds / total * 1e3:5.2f} ms/Pod  {seconds / floor_s:5.2f} x floor")
-
-
-def isolated(measure: Callable[[], float]) -> float:
-    """The seconds `measure` returns, from a fork in a sandbox."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            syscalls.unshare(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS)
-            syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
-            syscalls.mount("tmpfs", "/run", "tmpfs")
-            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-            os.write(writer, struct.pack("d", measure()))
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as stream:
-        raw = stream.read()
-    os.waitpid(pid, 0)
-    if not raw:
-        raise SystemExit("the measurement failed")
-    seconds: float = struct.unpack("d", raw)[0]
-    return seconds
 
 
 def floor(nodes: int, pods: int) -> float:

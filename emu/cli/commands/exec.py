@@ -48,6 +48,7 @@ def exec(
         "do": "exec",
         "target": name(target, namespace),
         "argv": argv,
+        "tty": tty,
         "container": container,
     }
     server = client(context.testbed)
