@@ -1,9 +1,9 @@
 """The kernel side of a plan: applies changes, reads back what is there, releases what it made.
 
-Order: what goes, first rules and routes, then links, then namespaces; new namespaces with the sysctls that later
-links inherit; links (fabric, nodes, Pods: each needs those before it); the links' own sysctls; addresses, routes,
-neighbors, forwarding entries; netfilter. A link is born up, but nothing is sent: addresses come after, and IPv6 is
-switched off before where the plan does so.
+Order: netfilter of what stays, so that nothing is sent any more to what goes; what goes, first rules and routes, then
+links, then namespaces; new namespaces with the sysctls that later links inherit; links (fabric, nodes, Pods: each needs
+those before it); the links' own sysctls; addresses, routes, neighbors, forwarding entries; netfilter of what is new. A
+link is born up, but nothing is sent: addresses come after, and IPv6 is switched off before where the plan does so.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Kernel:
         self._plan = new
         gone = [change for change in changes.netns if change.new is None]
         staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: _RANK[c.new.kind])  # type: ignore[union-attr]
+        self._restore([change for change in staying if change.name in self._handles], new.iptables)
         try:
             self._remove_values([c for c in staying if c.name in self._handles and (c.added or c.removed)])
             self._drop(gone)
@@ -59,7 +60,7 @@ class Kernel:
             left = LinkMaker(self._handles, new).make(staying)
             for change in staying:
                 self._fill(change, left.get(change.name, []), born=change.name in born)
-            self._restore(staying, new.iptables)
+            self._restore([change for change in staying if change.name in born], new.iptables)
         finally:
             for change in staying:
                 if change.name in self._handles and change.new.kind is NetnsKind.POD:  # type: ignore[union-attr]

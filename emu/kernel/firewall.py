@@ -17,12 +17,11 @@ from emu.errors import KernelError
 from emu.kernel import process
 from emu.kernel.netns import Netns
 from emu.netfilter import text
-from emu.netfilter.model import Table
+from emu.netfilter.steps import Pair, steps
 from emu.plan import render
 
 log = logging.getLogger(__name__)
 
-Pair = tuple[Table | None, Table | None]
 # A kernel that must load 31,000 rules takes 1.4-4.2 s with the nft variant.
 _TIMEOUT_S = 120.0
 
@@ -64,7 +63,7 @@ def restores(netns: Netns, tables: Sequence[Pair], cache: dict[tuple[int, int], 
     for family in (4, 6):
         mine = [(old, new) for old, new in tables if (new or old) and (new or old).family == family]  # type: ignore[union-attr]
         noflush = any(old is not None for old, _ in mine)
-        rules = "".join(_text(pair, noflush, cache) for pair in mine)
+        rules = "".join(_text(pair, noflush, cache) for pair in (steps(mine) if noflush else mine))
         if rules:
             calls.append(Restore(netns, family, rules, noflush))
     return calls
