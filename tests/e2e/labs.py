@@ -19,7 +19,7 @@ from emu.testbed import lab
 from emu.testbed.facade import Testbed
 
 TWO_NODES = Path(__file__).parents[2] / "topologies" / "two-node-flannel-vxlan"
-LONGEST_S = 60
+LONGEST_S = 25
 
 Inside = Callable[[Testbed], Any]
 
