@@ -70,8 +70,9 @@ def restores(netns: Netns, tables: Sequence[Pair], cache: dict[tuple[int, int], 
 
 
 def restore_all(calls: Iterable[Restore], variant: str) -> None:
-    """In parallel on all cores; every call is carried out, then the first error raised."""
-    with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1), thread_name_prefix="iptables") as pool:
+    """Many at once: a small one mostly waits for the kernel, which lets every CPU forget the old rules before it
+    answers. Every call is carried out, then the first error raised."""
+    with ThreadPoolExecutor(max_workers=8 * (os.cpu_count() or 1), thread_name_prefix="iptables") as pool:
         futures: list[Future[None]] = [
             pool.submit(restore, call.netns, call.text, variant, call.family, noflush=call.noflush) for call in calls
         ]

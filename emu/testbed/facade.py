@@ -175,9 +175,9 @@ class Testbed:
 
         return done
 
-    def _report(self, namespace: str, name: str, status: PodStatus) -> None:
+    def _report(self, statuses: Mapping[tuple[str, str], PodStatus]) -> None:
         """From the kubelet, which is not made to wait for a reconcile."""
-        self._reports.append(((Pod.KIND, namespace, name), status))
+        self._reports.extend(((Pod.KIND, *key), status) for key, status in statuses.items())
         self._wake.set()
 
     def _run(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from emu.api.objects import ObjectMeta, PodStatus
@@ -22,7 +22,7 @@ from emu.names import pod_netns
 from emu.plan.model import Changes, NetnsPlan, Plan, PodSandbox
 from emu.testbed.runtime import KernelRuntime
 from emu.workloads import server as workloads
-from emu.workloads.kubelet import Kubelet
+from emu.workloads.kubelet import Kubelet, Report
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +42,14 @@ class Host:
         self.runtime = KernelRuntime(self.kernel, self.pods, self.dns, self.workloads)
         self.kubelet = Kubelet(self.runtime, self._report, log_directory=logs)
         self.kubelet.run()
-        self._report_to: Callable[[str, str, PodStatus], None] = lambda *_: None
+        self._report_to: Report = lambda _: None
         self._known: dict[str, PodSandbox] = {}  # netns → what the kubelet was told to run
 
-    def reports(self, receiver: Callable[[str, str, PodStatus], None]) -> None:
+    def reports(self, receiver: Report) -> None:
         self._report_to = receiver
 
-    def _report(self, namespace: str, name: str, status: PodStatus) -> None:
-        self._report_to(namespace, name, status)
+    def _report(self, statuses: Mapping[tuple[str, str], PodStatus]) -> None:
+        self._report_to(statuses)
 
     def netns(self, name: str) -> Netns:
         return self.kernel.netns(name)

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -24,12 +24,13 @@ from emu.workloads.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[str, str, PodStatus], None]  # namespace, name, status
-Key = tuple[str, str]
+Key = tuple[str, str]  # namespace, name
+Report = Callable[[Mapping[Key, PodStatus]], None]
 
 
 class Kubelet:
-    """`now` is Unix time in seconds. `report` is called from the kubelet's thread, once per change that shows.
+    """`now` is Unix time in seconds. `report` is called from the kubelet's thread, with all Pods that a turn
+    of its work has changed: many that start together are one report.
 
     `start`, `update`, `stop` and `log_path` may be called from any thread; the first three return at once.
     """
@@ -150,8 +151,10 @@ class Kubelet:
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, {}
-        for (namespace, name), worker in changed.items():
+        told: dict[Key, PodStatus] = {}
+        for key, worker in changed.items():
             status = worker.status()
             if status != worker.reported:
-                worker.reported = status
-                self._guarded(partial(self._report, namespace, name, status))
+                told[key] = worker.reported = status
+        if told:
+            self._guarded(partial(self._report, told))

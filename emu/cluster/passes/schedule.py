@@ -77,10 +77,9 @@ def _misfit(pod: Pod, node: Node) -> str:
         return NOT_READY
     if not has_all(pod.spec.node_selector, node.metadata.labels):
         return SELECTOR
-    ranges = [ip_network(cidr) for cidr in node.spec.pod_cidrs]
-    if any(not any(address in cidr for cidr in ranges) for address in asked_addresses(pod)):
-        return ADDRESS
-    return ""
+    asked = asked_addresses(pod)
+    ranges = [ip_network(cidr) for cidr in node.spec.pod_cidrs] if asked else []
+    return "" if all(any(address in cidr for cidr in ranges) for address in asked) else ADDRESS
 
 
 def _placed(pod: Pod, node: Node, now: str) -> Pod:

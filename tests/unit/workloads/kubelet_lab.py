@@ -80,14 +80,19 @@ class Clock:
 class Lab:
     def __init__(self, directory):
         self.clock, self.runtime, self.reports = Clock(), FakeRuntime(), []
+        self.tellings = 0
         self.kubelet = Kubelet(
             self.runtime,
-            lambda namespace, name, status: self.reports.append(status),
+            self.told,
             self.clock,
             log_directory=directory,
             poller=Poller(self.clock),
             node_address={"node1": "192.168.100.11"}.get,
         )
+
+    def told(self, statuses):
+        self.tellings += 1
+        self.reports.extend(statuses.values())
 
     def start(self, pod):
         self.kubelet.start("default.web-0", pod)

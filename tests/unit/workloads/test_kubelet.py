@@ -1,4 +1,5 @@
 import signal
+from dataclasses import replace
 
 import pytest
 from kubelet_lab import Lab, pod, process
@@ -28,6 +29,13 @@ def test_a_pod_that_runs(lab):
 def test_one_start_is_one_report(lab):
     lab.start(pod(process("a"), process("b"), process("web", serve="hello")))
     assert len(lab.reports) == 1
+
+
+def test_pods_that_start_together_are_reported_together(lab):
+    for name in ("web-0", "web-1", "web-2"):
+        lab.kubelet.start(f"default.{name}", replace(pod(), name=name))
+    lab.settle()
+    assert (lab.tellings, len(lab.reports)) == (1, 3)
 
 
 def test_a_served_container_gets_its_ports(lab):
