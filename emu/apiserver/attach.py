@@ -13,12 +13,14 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from emu.apiserver.results import verify_answer
+from emu.apiserver.results import trace_answer, verify_answer
 from emu.apiserver.status import ApiError, status
 from emu.apiserver.testbed import Fds, Program, Testbed
 from emu.errors import EmuError
@@ -50,31 +52,39 @@ class Call:
 
 
 def run_program(call: Call) -> Any:
-    """Its exit status, as a shell tells it: 128 and the signal's number when one has ended it. Who interrupts its
-    client (or kills it) means the program."""
+    """Its exit status."""
     request = call.request
-
-    def started(program: Program) -> None:
-        def end() -> None:
-            call.until.wait()
-            program.signal(signal.SIGHUP, group=True)
-
-        threading.Thread(target=end, name="hang-up", daemon=True).start()
-
     code = call.testbed.exec(
         request["target"],
         tuple(request["argv"]),
         call.three(),
         bool(request.get("tty")),
         request.get("container", ""),
-        started=started,
+        started=partial(_hang_up, call.until),
     )
-    return 128 - code if code < 0 else code
+    return _as_shell(code)
 
 
 def prompt(call: Call) -> Any:
-    testbed: Any = call.testbed
-    return testbed.prompt(call.three(), call.request.get("script"))
+    """Its exit status."""
+    request, hang_up = call.request, partial(_hang_up, call.until)
+    script = request.get("script")
+    return _as_shell(call.testbed.prompt(call.three(), script, tty=bool(request.get("tty")), started=hang_up))
+
+
+def _hang_up(until: threading.Event, program: Program) -> None:
+    """Who interrupts the client of a program, or kills it, means the program."""
+
+    def end() -> None:
+        until.wait()
+        program.signal(signal.SIGHUP, group=True)
+
+    threading.Thread(target=end, name="hang-up", daemon=True).start()
+
+
+def _as_shell(code: int) -> int:
+    """128 and the signal's number when one has ended it."""
+    return 128 - code if code < 0 else code
 
 
 def capture(call: Call) -> Any:
@@ -98,10 +108,42 @@ def verify(call: Call) -> Any:
     return verify_answer(results, call.testbed.plan, color=bool(call.request.get("color")))
 
 
+def trace(call: Call) -> Any:
+    """With a descriptor: all that passes meanwhile goes there as pcapng."""
+    request = call.request
+    with _recording(call) if call.fds else nullcontext():
+        result = call.testbed.trace(
+            request["source"], request["target"], tuple(request.get("command", ())), request.get("proto", "")
+        )
+    return trace_answer(result, color=bool(request.get("color")))
+
+
+@contextmanager
+def _recording(call: Call) -> Iterator[None]:
+    """Every point is recorded within the block."""
+    armed, until = threading.Event(), threading.Event()
+
+    def record() -> None:
+        try:
+            call.testbed.capture(("all",), call.one(), until, lambda _: armed.set())
+        finally:
+            armed.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        recording = pool.submit(record)
+        armed.wait()
+        try:
+            yield
+        finally:
+            until.set()
+        recording.result()
+
+
 DOES: Mapping[str, Callable[[Call], Any]] = {
     "exec": run_program,
     "prompt": prompt,
     "capture": capture,
+    "trace": trace,
     "verify": verify,
 }
 

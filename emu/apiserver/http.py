@@ -30,7 +30,6 @@ class Request:
     accept: str = ""
     content_type: str = ""
     body: bytes = b""
-    is_read: Callable[[], bool] = lambda: True  # false once the client has gone: ends a watch
 
     def json(self) -> Any:
         try:
@@ -58,7 +57,14 @@ class Created:
     document: dict[str, Any]
 
 
-Answer = dict[str, Any] | Text | Stream | Created
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """An answer that goes on: plain text as it comes. Empty pieces as None in `Stream`."""
+
+    pieces: Iterator[bytes]
+
+
+Answer = dict[str, Any] | Text | Stream | Bytes | Created
 Route = Callable[[Request], Answer]
 
 
@@ -134,7 +140,6 @@ class Handler(BaseHTTPRequestHandler):
             accept=self.headers.get("Accept", ""),
             content_type=self.headers.get("Content-Type", ""),
             body=self.rfile.read(length) if length else b"",
-            is_read=self._is_read,
         )
 
     def _is_read(self) -> bool:
@@ -150,7 +155,10 @@ class Handler(BaseHTTPRequestHandler):
             case Text(text):
                 self._whole(200, "text/plain; charset=utf-8", text.encode())
             case Stream(documents):
-                self._stream(documents)
+                lines = (b"" if each is None else json.dumps(each).encode() + b"\n" for each in documents)
+                self._stream("application/json", lines)
+            case Bytes(pieces):
+                self._stream("text/plain; charset=utf-8", pieces)
             case Created(document):
                 self._whole(201, "application/json", json.dumps(document).encode())
             case _:
@@ -166,21 +174,19 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
 
-    def _stream(self, documents: Iterator[dict[str, Any] | None]) -> None:
+    def _stream(self, content_type: str, pieces: Iterator[bytes]) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         self.wfile.flush()
         self.close_connection = True
-        for document in documents:
-            if document is None:
-                if not self._is_read():
-                    return
-                continue
-            line = json.dumps(document).encode() + b"\n"
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
-            self.wfile.flush()
+        for piece in pieces:
+            if piece:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self.wfile.flush()
+            elif not self._is_read():
+                return
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -14,7 +14,7 @@ from emu.apiserver.results import trace_answer
 from emu.apiserver.status import ApiError
 from emu.apiserver.testbed import Testbed
 from emu.errors import EmuError, Place
-from emu.plan import render
+from emu.report.plan import plan_text
 
 
 def status(testbed: Testbed, request: Request) -> Answer:
@@ -39,7 +39,7 @@ def apply(testbed: Testbed, request: Request) -> Answer:
     places = {key_of(obj): Place(*place) for obj, place in zip(made, body.get("places", []), strict=False)}
     load.check_images(Loaded(objects=tuple(made), places=places), testbed.registry)
     before = testbed.cluster.warnings if testbed.cluster else ()
-    done = testbed.apply(made)
+    done = testbed.apply(made, places)
     after = testbed.cluster.warnings if testbed.cluster else ()
     return {
         "applied": [_applied(each.object.KIND, each.object.metadata.name, each.word) for each in done],
@@ -60,10 +60,10 @@ def describe(testbed: Testbed, request: Request) -> Answer:
 
 
 def plan(testbed: Testbed, request: Request) -> Answer:
-    """`?output=script`."""
+    """`?output=script`, or json."""
     if testbed.plan is None:
         raise EmuError("the testbed has no plan yet")
-    return Text(render.render(testbed.plan))
+    return Text(plan_text(testbed.plan, request.query.get("output", "")))
 
 
 def check(testbed: Testbed, request: Request) -> Answer:

@@ -11,6 +11,7 @@ from emu.api.images import Image
 from emu.api.objects import Key, KubeObject
 from emu.api.topology import Topology
 from emu.cluster.model import Cluster
+from emu.errors import Place
 from emu.plan.drift import Drift
 from emu.plan.model import Plan
 from emu.store import Store
@@ -42,7 +43,9 @@ class Testbed(Protocol):
     cluster: Cluster | None
     plan: Plan | None
 
-    def apply(self, objects: Iterable[KubeObject]) -> Sequence[AppliedObject]: ...
+    def apply(
+        self, objects: Iterable[KubeObject], places: Mapping[Key, Place] | None = None
+    ) -> Sequence[AppliedObject]: ...
 
     def delete(self, keys: Iterable[Key], grace_period_s: int | None = None) -> None: ...
 
@@ -73,4 +76,8 @@ class Testbed(Protocol):
         started: Callable[[Program], None] = ...,
     ) -> int: ...
 
-    def logs(self, namespace: str, pod: str, container: str, previous: bool) -> Path | str: ...
+    def prompt(
+        self, fds: Fds, script: str | None = None, *, tty: bool = False, started: Callable[[Program], None] = ...
+    ) -> int: ...
+
+    def logs(self, namespace: str, pod: str, container: str, previous: bool) -> Path: ...

@@ -22,6 +22,7 @@ from emu.errors import EmuError
 
 Request = Mapping[str, Any]
 Progress = Callable[[str, int, int], None]
+Started = Callable[[Sequence[str]], None]
 
 
 class Attachment:
@@ -40,7 +41,7 @@ class Attachment:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
-    def result(self, progress: Progress = lambda *_: None) -> Any:
+    def result(self, progress: Progress = lambda *_: None, started: Started = lambda _: None) -> Any:
         """Wait for it. Raises what the server raised."""
         while True:
             message = self._message()
@@ -50,6 +51,8 @@ class Attachment:
                 raise error_of(message)
             if "progress" in message:
                 progress(*message["progress"])
+            if "started" in message:
+                started(message["started"])
 
     def _message(self) -> dict[str, Any]:
         while b"\n" not in self._unread:
@@ -73,7 +76,7 @@ def terminal(client: Client, request: Request) -> int:
     """Run on a terminal of its own that this one shows: raw mode, its size kept the same. The exit status."""
     master, slave = os.openpty()
     _copy_size(master)
-    attachment = Attachment(client, request, (slave, slave, slave))
+    attachment = Attachment(client, {**request, "tty": True}, (slave, slave, slave))
     os.close(slave)
     with _raw(), _following_size(master):
         _shuttle(master, attachment)

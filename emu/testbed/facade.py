@@ -284,6 +284,20 @@ class Testbed:
         started(child)
         return child.wait() or 0
 
+    def prompt(
+        self,
+        fds: tuple[int, int, int],
+        script: str | None = None,
+        *,
+        tty: bool = False,
+        started: Callable[[Child], None] = lambda _: None,
+    ) -> int:
+        """The Mininet prompt over the lab, or the lines of `script`; its exit status."""
+        _, plan = self._current()
+        child = self.host.prompt(plan, fds, script, tty)
+        started(child)
+        return child.wait() or 0
+
     def logs(self, namespace: str, name: str, container: str = "", previous: bool = False) -> Path:
         """The file of a container's output."""
         pod = self.get((Pod.KIND, namespace, name))

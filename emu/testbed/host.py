@@ -13,7 +13,7 @@ from emu.cluster.model import Node
 from emu.cluster.staleflows import StaleFlow
 from emu.dnsserver import server as dnsserver
 from emu.errors import InputError
-from emu.kernel import netns, process
+from emu.kernel import inventory, netns, process
 from emu.kernel.apply import Kernel
 from emu.kernel.netns import Netns
 from emu.kernel.pods import PodNamespaces
@@ -105,6 +105,24 @@ class Host:
         env = {"TERM": "xterm", **running[0].env} if tty else running[0].env
         handle = self.pods.ensure(where, plan.pod)
         return self.pods.spawn(handle, argv, env, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
+
+    def prompt(self, plan: Plan, fds: tuple[int, int, int], script: str | None, tty: bool) -> Child:
+        """The Mininet prompt, in a process of its own. Every Pod gets its namespaces: who is at the prompt wants to
+        see a Pod's own files and processes."""
+
+        def pid(namespace: str, name: str) -> int:
+            netns = plan.netns[pod_netns(namespace, name)]
+            assert netns.pod is not None
+            return self.pods.ensure(self.kernel.netns(netns.name), netns.pod).pid
+
+        def env(namespace: str, name: str) -> Mapping[str, str]:
+            pod = plan.netns[pod_netns(namespace, name)].pod
+            return next((each.env for each in pod.processes if not each.init), {}) if pod else {}
+
+        entrances = inventory.Entrances(path=lambda name: self.kernel.netns(name).path, pid=pid, env=env)
+        argv, variables = inventory.command(inventory.of_plan(plan, entrances), script)
+        stdin, stdout, stderr = fds
+        return process.spawn(argv, env=variables, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
 
     def flush(self, stale: Iterable[StaleFlow], nodes: Iterable[Node]) -> None:
         flows = tuple(stale)

@@ -23,7 +23,21 @@ from emu.kernel import lab, netns, process, syscalls
 _KINDS = ("net", "mnt", "pid", "uts", "ipc", "user", "cgroup")
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280}
 _BPF_NEXT_ID = {"prog": 11, "map": 12, "link": 31}
-_VOLATILE_SYSCTLS = ("/random/", "/ns_last_pid", "/pty/nr", "-nr", "-state", "/nf_conntrack_count", "/kernel/tainted")
+#: What changes by itself, and why.
+VOLATILE_SYSCTLS = {
+    "/kernel/random/uuid": "a new one for each reader",
+    "/kernel/random/entropy_avail": "follows the machine's entropy",
+    "/kernel/ns_last_pid": "the last pid given out",
+    "/kernel/pty/nr": "pseudo-terminals in use",
+    "/kernel/tainted": "the kernel's own mark of what has happened to it",
+    "/fs/aio-nr": "requests under way",
+    "/fs/dentry-state": "directory entries cached",
+    "/fs/file-nr": "open files of the whole machine",
+    "/fs/inode-nr": "inodes cached",
+    "/fs/inode-state": "inodes cached",
+    "/fs/quota/": "statistics",
+    "/net/netfilter/nf_conntrack_count": "connections followed",
+}
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,8 @@ def _network() -> Iterator[str]:
         for line in process.run([family], check=False).stdout.splitlines():
             if line.startswith("-A"):
                 yield f"{family}: {line}"
+    for line in process.run(["nft", "list", "ruleset"], check=False).stdout.splitlines():
+        yield f"nft: {line.strip()}"
 
 
 def _bpf_objects() -> Iterator[str]:
@@ -121,7 +137,7 @@ def _bpf_objects() -> Iterator[str]:
 def _sysctls() -> Iterator[str]:
     for directory, _, names in os.walk("/proc/sys"):
         for path in (f"{directory}/{name}" for name in names):
-            if not any(part in path for part in _VOLATILE_SYSCTLS):
+            if not path.removeprefix("/proc/sys").startswith(tuple(VOLATILE_SYSCTLS)):
                 with suppress(OSError, UnicodeDecodeError):
                     yield f"{path} = {Path(path).read_text().strip()}"
 

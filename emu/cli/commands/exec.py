@@ -48,7 +48,6 @@ def exec(
         "do": "exec",
         "target": name(target, namespace),
         "argv": argv,
-        "tty": tty,
         "container": container,
     }
     server = client(context.testbed)

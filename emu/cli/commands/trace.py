@@ -1,0 +1,64 @@
+"""`emu trace`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emu.cli import attached, completing, output
+from emu.cli.main import Context
+from emu.cli.progress import Progress
+from emu.cli.testbeds import client
+from emu.errors import InputError
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("source", shell_complete=completing.ends)
+@click.argument("target", shell_complete=completing.ends)
+@click.argument("command", nargs=-1, metavar="[-- COMMAND…]", type=click.UNPROCESSED)
+@click.option("--udp", is_flag=True, help="A UDP datagram. Default: TCP with a port, else ICMP echo.")
+@click.option("--icmp", is_flag=True, help="An ICMP echo request.")
+@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("-w", "--write", type=click.Path(path_type=Path, dir_okay=False), help="Keep the packets as pcapng.")
+@click.pass_obj
+def trace(
+    context: Context,
+    *,
+    source: str,
+    target: str,
+    command: tuple[str, ...],
+    udp: bool,
+    icmp: bool,
+    form: str,
+    write: Path | None,
+) -> int:
+    """Send one request and follow it hop by hop, beside the path predicted beforehand.
+
+    SOURCE is a Pod, namespace/Pod, or a node. TARGET is one of these, a Service, namespace/Service, or an address,
+    with :PORT where it has one. COMMAND, run in the source, is followed instead of a request of our own.
+
+    \b
+    Examples:
+      emu trace client web:80
+      emu trace client 10.96.0.10:53 --udp
+      emu trace node1 client2 --icmp -w ping.pcapng
+      emu trace client web:80 -- curl -s http://web/hostname
+
+    \b
+    Exit status: 0 the path was a predicted one, 1 it was not, 2 no such source or target.
+    """
+    if udp and icmp:
+        raise InputError("--udp and --icmp exclude each other")
+    proto = "udp" if udp else "icmp" if icmp else ""
+    request = {"source": source, "target": target, "command": command, "proto": proto, "color": output.color()}
+    server = client(context.testbed)
+    with Progress() as progress:
+        progress("sending and watching")
+        if write:
+            with write.open("wb") as file:
+                answer = attached.Attachment(server, {"do": "trace", **request}, [file.fileno()]).result(progress)
+        else:
+            answer = server.send("POST", "/emu/v1/trace", request)
+    click.echo(answer[form], nl=False)
+    return 0 if answer["ok"] else 1
