@@ -19,17 +19,28 @@ class NodeEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouterEntry:
+    """A Linux router with a port (eth0, eth1 …) on each of the switches in `links`."""
+
+    name: str
+    links: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fabric:
-    """Switches of the Node network. Nodes name theirs in `switch`; `links` join switches: ((a, b), …)."""
+    """Switches of the Node network. Nodes name theirs in `switch`; `links` join switches: ((a, b), …). Routers join
+    racks, which are the switches that links make one (`api.racks`); each rack has a Node network of its own."""
 
     switches: tuple[str, ...] = ("fabric",)
     links: tuple[tuple[str, str], ...] = ()
+    routers: tuple[RouterEntry, ...] = ()
     mtu: int = 1500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
-    """CIDRs, one per family of the cluster, the preferred family first."""
+    """CIDRs, one per family of the cluster, the preferred family first. With routers, `nodes` has one per rack and
+    family: those of the first family in the order of the racks, then those of the second."""
 
     nodes: tuple[str, ...] = ("192.168.100.0/24",)
     pods: tuple[str, ...] = ("10.244.0.0/16",)

@@ -1,17 +1,15 @@
-"""What a topology must obey: ranges that hold together, nodes that fit into them, a fabric without a ring."""
+"""What a topology must obey: ranges that hold together, nodes that fit into them. Its fabric: `fabricrules`."""
 
 from __future__ import annotations
 
-import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from emu import names
-from emu.addressing import overlaps
-from emu.api import rules
+from emu.addressing import IPNetwork, overlaps
+from emu.api import fabricrules, rules
+from emu.api.racks import rack_of, racks
 from emu.api.topology import Fabric, NodeEntry, Ranges, Topology
 from emu.api.wrong import Wrong
-
-IPNetwork = IPv4Network | IPv6Network
 
 FAMILIES = {"ipv4": (4,), "ipv6": (6,), "ipv4-ipv6": (4, 6), "ipv6-ipv4": (6, 4)}
 MOST_NODES = 1000
@@ -25,17 +23,16 @@ DEFAULT_RANGES = {
 DEFAULTS = {text for each in DEFAULT_RANGES.values() for text in each.values()}
 IPV6_POD_PREFIX = 64  # kubeadm's node-cidr-mask-size-ipv6
 
-_IFNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
-
 
 def check(topology: Topology) -> None:
     """Raises Wrong for the first rule broken."""
     rules.label(topology.name, "name")
     rules.one_of(topology.family, FAMILIES, "family")
     rules.one_of(topology.iptables, ("nft", "legacy"), "iptables")
-    _fabric(topology.fabric)
-    networks = _ranges(topology.ranges, topology.family)
+    fabricrules.check(topology.fabric)
+    networks = _ranges(topology.ranges, topology.family, topology.fabric)
     _nodes(topology, networks["nodes"])
+    fabricrules.check_routers(topology, networks["nodes"])
     _capacity(topology, networks)
     _dns(topology)
     for field, each in (("cni", topology.cni), ("proxy", topology.proxy)):
@@ -56,14 +53,17 @@ def _dns(topology: Topology) -> None:
 # Ranges
 
 
-def _ranges(ranges: Ranges, family: str) -> dict[str, tuple[IPNetwork, ...]]:
+def _ranges(ranges: Ranges, family: str, fabric: Fabric) -> dict[str, tuple[IPNetwork, ...]]:
     given = {"nodes": ranges.nodes, "pods": ranges.pods, "services": ranges.services}
     networks = {
         name: tuple(_network(text, "ranges", name, index) for index, text in enumerate(texts))
         for name, texts in given.items()
     }
     for name, each in networks.items():
-        _versions(each, family, "ranges", name)
+        if name == "nodes" and fabric.routers:
+            _racks(each, family, fabric)
+        else:
+            _versions(each, family, "ranges", name)
     flat = [(f"ranges.{name}", network) for name, each in networks.items() for network in each]
     for a, net_a, b, net_b in overlaps(flat):
         chosen = a if str(net_b) in DEFAULTS else b
@@ -90,6 +90,16 @@ def _versions(networks: tuple[IPNetwork, ...], family: str, *path: str | int) ->
         what = f"is {said}, must be {' then '.join(f'IPv{version}' for version in wanted)} as family {family} says"
         near = next((name for name, versions in FAMILIES.items() if versions == found), "")
         raise Wrong(what, *path, hint=f"family: {near}" if near else "")
+
+
+def _racks(networks: tuple[IPNetwork, ...], family: str, fabric: Fabric) -> None:
+    """Across a router there is another Node network: each rack has its own."""
+    names_ = ["+".join(rack) for rack in racks(fabric)]
+    wanted = tuple(version for version in FAMILIES[family] for _ in names_)
+    if tuple(network.version for network in networks) != wanted:
+        each = " then ".join(f"{len(names_)} of IPv{version}" for version in FAMILIES[family])
+        what = f"has {len(networks)} ranges, must have {each}: one for each rack that routers join"
+        raise Wrong(what, "ranges", "nodes", hint=f"the racks are {', '.join(names_)}")
 
 
 def _capacity(topology: Topology, networks: dict[str, tuple[IPNetwork, ...]]) -> None:
@@ -133,11 +143,17 @@ def _node(node: NodeEntry, fabric: Fabric, networks: tuple[IPNetwork, ...], inde
     rules.labels(node.labels, *path, "labels")
     if node.switch and node.switch not in fabric.switches:
         raise Wrong(f"is {node.switch}, must be one of {', '.join(fabric.switches)}", *path, "switch")
+    own = _own(node, fabric, networks)
     for address in _asked(node, index):
-        network = next((network for network in networks if address in network), None)
+        network = next((network for network in own if address in network), None)
         if network is None or address in (network[0], network[-1]):
-            wanted = " or ".join(map(str, networks))
+            wanted = " or ".join(map(str, own))
             raise Wrong(f"is {address}, must be a host of ranges.nodes {wanted}", *path, "address")
+
+
+def _own(node: NodeEntry, fabric: Fabric, networks: tuple[IPNetwork, ...]) -> tuple[IPNetwork, ...]:
+    """The Node networks of its rack."""
+    return networks[rack_of(fabric, node.switch) :: len(racks(fabric))]
 
 
 def _asked(node: NodeEntry, index: int) -> list[IPv4Address | IPv6Address]:
@@ -153,34 +169,3 @@ def _addresses(nodes: tuple[NodeEntry, ...]) -> None:
             if address in seen:
                 raise Wrong(f"is {address}, which is that of {seen[address]}", "nodes", index, "address")
             seen[address] = node.name
-
-
-def _fabric(fabric: Fabric) -> None:
-    path = ("fabric",)
-    rules.between(fabric.mtu, 1280, 65535, *path, "mtu")
-    if not fabric.switches:
-        raise Wrong("is empty, must have one switch at least", *path, "switches")
-    rules.unique(fabric.switches, *path, "switches")
-    for index, name in enumerate(fabric.switches):
-        if not _IFNAME.fullmatch(name):
-            raise Wrong(f"is {name}, must be 1-15 letters, digits, -, _ and .", *path, "switches", index)
-    _tree(fabric)
-
-
-def _tree(fabric: Fabric) -> None:
-    """The switches run no spanning tree: a ring would carry a broadcast round for ever."""
-    group = {name: name for name in fabric.switches}
-
-    def root(name: str) -> str:
-        while group[name] != name:
-            name = group[name]
-        return name
-
-    for index, link in enumerate(fabric.links):
-        for end, name in enumerate(link):
-            if name not in group:
-                raise Wrong(f"is {name}, must be one of {', '.join(group)}", "fabric", "links", index, end)
-        a, b = map(root, link)
-        if a == b:
-            raise Wrong("closes a ring, and the switches run no spanning tree", "fabric", "links", index)
-        group[a] = b

@@ -28,6 +28,24 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouterPort:
+    """A router's interface on a switch, with its address of each family in that rack's Node network."""
+
+    dev: str
+    switch: str
+    addresses: tuple[IPInterface, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """A router between racks. `routes`: to the Node networks it has no port in, and by which address."""
+
+    name: str
+    ports: tuple[RouterPort, ...]
+    routes: tuple[tuple[IPNetwork, IPAddress], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerPlan:
     """A container with its final environment (Service variables, downward fields and `env` merged)."""
 
@@ -120,6 +138,7 @@ class Cluster:
     service_ranges: tuple[IPNetwork, ...]
     node_ranges: tuple[IPNetwork, ...]
     objects: Objects
+    routers: tuple[Router, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def node(self, name: str) -> Node:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ipaddress import ip_interface, ip_network
 
 from emu.addressing import carve
+from emu.api.racks import rack_of, racks
 from emu.api.topology import NodeEntry, Topology
 from emu.api.topologyrules import FAMILIES, IPV6_POD_PREFIX
 from emu.cluster.model import IPAddress, IPInterface, IPNetwork, Node
@@ -36,6 +37,19 @@ def ranges(topology: Topology, which: str) -> tuple[IPNetwork, ...]:
     return tuple(found[0] for found in picked)
 
 
+def node_ranges(topology: Topology) -> tuple[IPNetwork, ...]:
+    """The Node networks of all racks."""
+    if not topology.fabric.routers:
+        return ranges(topology, "nodes")
+    return tuple(_network(text, "ranges.nodes") for text in topology.ranges.nodes)
+
+
+def rack_networks(topology: Topology, switch: str) -> tuple[IPNetwork, ...]:
+    """Those of the rack that a switch belongs to, one per family."""
+    count = len(racks(topology.fabric))
+    return node_ranges(topology)[rack_of(topology.fabric, switch) :: count]
+
+
 def _network(text: str, place: str) -> IPNetwork:
     try:
         return ip_network(text)
@@ -59,7 +73,7 @@ def _node(topology: Topology, entry: NodeEntry, index: int) -> Node:
     return Node(
         name=entry.name,
         index=index,
-        addresses=tuple(_address(entry, index, network) for network in ranges(topology, "nodes")),
+        addresses=tuple(_address(entry, index, network) for network in rack_networks(topology, entry.switch)),
         pod_cidrs=tuple(_pod_cidr(topology, network, index) for network in ranges(topology, "pods")),
         switch=entry.switch or topology.fabric.switches[0],
         labels=_labels(entry, index),

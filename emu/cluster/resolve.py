@@ -13,7 +13,7 @@ from emu.api.objects import Key, Objects
 from emu.api.topology import Topology
 from emu.cluster import capacity, services
 from emu.cluster.model import Cluster
-from emu.cluster.nodes import families, nodes, ranges
+from emu.cluster.nodes import families, node_ranges, nodes, ranges
 from emu.cluster.passes.addresses import addresses
 from emu.cluster.passes.clusterips import clusterips
 from emu.cluster.passes.collect import collect
@@ -28,6 +28,7 @@ from emu.cluster.passes.status import status
 from emu.cluster.passes.system import system
 from emu.cluster.places import located
 from emu.cluster.pods import check_images, pods
+from emu.cluster.routers import routers
 from emu.cluster.warnings import warnings
 from emu.errors import InputError, Place
 
@@ -106,7 +107,8 @@ def _cluster(topology: Topology, objects: Objects, registry: Mapping[str, Image]
         frontends=services.frontends(objects, made),
         pod_ranges=ranges(topology, "pods"),
         service_ranges=ranges(topology, "services"),
-        node_ranges=ranges(topology, "nodes"),
+        node_ranges=node_ranges(topology),
         objects=objects,
+        routers=routers(topology),
         warnings=warnings(objects),
     )

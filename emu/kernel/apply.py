@@ -22,12 +22,12 @@ from emu.kernel.netns import Netns
 from emu.names import FABRIC_NETNS
 from emu.plan import diff, render
 from emu.plan.drift import Drift
-from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Sysctl
+from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Refusal, Sysctl
 
 log = logging.getLogger(__name__)
 
 _DESCRIPTORS = 65536  # two for each Pod while it is made, one and its sockets after
-_RANK = {NetnsKind.FABRIC: 0, NetnsKind.NODE: 1, NetnsKind.POD: 2}
+_RANK = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NODE: 2, NetnsKind.POD: 3}
 
 
 class Kernel:
@@ -219,15 +219,17 @@ def _early(plan: NetnsPlan) -> list[Sysctl]:
 
 
 def _addition(handle: Handle, value: object) -> Act:
+    asked = value.route if isinstance(value, Refusal) else value
     try:
-        return Act(netlink_routes.add(value, handle.indexes), value)  # type: ignore[arg-type]
+        return Act(netlink_routes.add(asked, handle.indexes), value)  # type: ignore[arg-type]
     except KeyError as error:
         raise KernelError(f"{render.command(handle.netns.name, value)} : there is no link {error}") from None
 
 
 def _removal(handle: Handle, value: object) -> Act | None:
-    """None when the link it lives on is gone, and it with it. A sysctl keeps its value."""
-    if isinstance(value, Sysctl):
+    """None when the link it lives on is gone, and it with it. A sysctl keeps its value, and what was refused never
+    came."""
+    if isinstance(value, Sysctl | Refusal):
         return None
     try:
         return Act(netlink_routes.delete(value, handle.indexes), value, True)  # type: ignore[arg-type]

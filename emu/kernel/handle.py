@@ -15,11 +15,12 @@ from emu.kernel import netlink, netlink_links
 from emu.kernel.netlink import Connection, Request
 from emu.kernel.netns import Netns, entered
 from emu.plan import render
-from emu.plan.model import PolicyRule
+from emu.plan.model import PolicyRule, Refusal
 
 log = logging.getLogger(__name__)
 
 _GONE = frozenset({errnos.ENODEV, errnos.ESRCH, errnos.ENOENT, errnos.EADDRNOTAVAIL})
+_NOT_ON_LINK = frozenset({errnos.ENETUNREACH, errnos.EHOSTUNREACH, errnos.EINVAL})  # of a route's next hop
 
 
 class Act(NamedTuple):
@@ -79,7 +80,8 @@ class Handle:
             self.indexes.pop(name, None)
 
     def execute(self, acts: Sequence[Act]) -> None:
-        """All in one send. What is to be removed and is not there, or is to be a rule and is there, is no error."""
+        """All in one send. What is to be removed and is not there, or is to be a rule and is there, is no error; a
+        route that the plan expects to be refused must be."""
         if not acts:
             return
         if log.isEnabledFor(logging.INFO):
@@ -87,7 +89,9 @@ class Handle:
                 log.info("%s", _command(self.netns.name, act))
         failures = self.connection.execute([act.request for act in acts])
         errors = [_refusal(self.netns.name, acts[f.index], f) for f in failures if not _harmless(acts[f.index], f)]
-        raise_all(errors)
+        failed = {failure.index for failure in failures}
+        taken = (act for i, act in enumerate(acts) if isinstance(act.value, Refusal) and i not in failed)
+        raise_all([*errors, *(f"{_command(self.netns.name, act)} : the kernel took it" for act in taken)])
 
 
 def raise_all(errors: Sequence[str], cause: BaseException | None = None) -> None:
@@ -106,6 +110,8 @@ def read_indexes(connection: Connection) -> Iterable[tuple[str, int]]:
 def _harmless(act: Act, failure: netlink.Failure) -> bool:
     if act.remove:
         return failure.errno in _GONE
+    if isinstance(act.value, Refusal):
+        return failure.errno in _NOT_ON_LINK
     return isinstance(act.value, PolicyRule) and failure.errno == errnos.EEXIST
 
 

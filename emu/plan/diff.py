@@ -18,11 +18,12 @@ from emu.plan.model import (
     NetnsPlan,
     Plan,
     PolicyRule,
+    Refusal,
     Route,
     Sysctl,
 )
 
-_NETNS_ORDER = {NetnsKind.FABRIC: 0, NetnsKind.NODE: 1, NetnsKind.POD: 2}
+_NETNS_ORDER = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NODE: 2, NetnsKind.POD: 3}
 # A port needs its bridge and a VXLAN link the device below it, so they are made in this order.
 _LINK_ORDER = {"bridge": 0, "dummy": 1, "veth": 2}
 
@@ -79,6 +80,7 @@ def in_order(plan: NetnsPlan) -> Iterator[object]:
     yield from plan.addresses
     # A gateway must be reachable before a route can go via it, unless the route says onlink.
     yield from sorted(plan.routes, key=lambda route: (route.via is not None, route.onlink))
+    yield from plan.refused
     yield from plan.rules
     yield from plan.neighbors
     yield from plan.fdb
@@ -93,6 +95,8 @@ def key(value: Any) -> Hashable:
             return ("address", value.dev, value.address)
         case Route():
             return ("route", value.dst, value.metric, value.table)
+        case Refusal():
+            return ("refused", key(value.route))
         case Neighbor():
             return ("neighbor", value.dev, value.address)
         case FdbEntry():
@@ -111,6 +115,8 @@ def link_of(value: Any) -> str:
         of_link = parts[:1] == ["net"] and len(parts) > 4 and parts[2] in ("conf", "neigh")
         name = parts[3].replace("/", ".") if of_link else ""
         return "" if name in ("all", "default") else name
+    if isinstance(value, Refusal):
+        return value.route.dev
     return "" if isinstance(value, Link | PolicyRule) else value.dev
 
 

@@ -24,12 +24,13 @@ class Role(StrEnum):
     HOST_VETH = "host-veth"  # its other end, in the Node
     BRIDGE = "bridge"  # cni0
     TUNNEL = "tunnel"  # flannel.1
-    UPLINK = "uplink"  # eth0 of a Node
+    UPLINK = "uplink"  # eth0 of a Node; a router's ports
     FABRIC = "fabric"  # a switch, and its ports
 
 
 class NetnsKind(StrEnum):
     FABRIC = "fabric"  # the one that holds the switches: the sandbox's own
+    ROUTER = "router"  # between the racks of a fabric; no Node
     NODE = "node"
     POD = "pod"
 
@@ -85,6 +86,16 @@ class Route:
     table: int = 254  # main
     type: str = "unicast"
     protocol: str = "boot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A route that a daemon of the real system asks for and the kernel does not take. It is tried when the plan is
+    applied, and that it fails is an expectation like any other. `error` is the kernel's, `why` says what is missing."""
+
+    route: Route
+    error: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +194,7 @@ class PodSandbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetnsPlan:
-    """One network namespace. `owner`: a Node's name, a Pod's `namespace/name`, or "fabric"."""
+    """One network namespace. `owner`: a Node's or router's name, a Pod's `namespace/name`, or "fabric"."""
 
     name: str
     kind: NetnsKind
@@ -191,6 +202,7 @@ class NetnsPlan:
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     rules: tuple[PolicyRule, ...] = ()
     neighbors: tuple[Neighbor, ...] = ()
     fdb: tuple[FdbEntry, ...] = ()
@@ -267,7 +279,7 @@ class NetnsChange:
     name: str
     old: NetnsPlan | None
     new: NetnsPlan | None
-    added: tuple[object, ...] = ()  # Link, Address, Route, PolicyRule, Neighbor, FdbEntry, Sysctl
+    added: tuple[object, ...] = ()  # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl
     removed: tuple[object, ...] = ()
     tables: tuple[tuple[Table | None, Table | None], ...] = ()
     pod_changed: bool = False  # its containers, files or environment differ

@@ -9,7 +9,7 @@ from typing import Any
 from emu.netfilter import text as rules_text
 from emu.netfilter.model import Table
 from emu.plan import diff
-from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsPlan, Plan, PolicyRule, Role, Route, Sysctl
+from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsPlan, Plan, PolicyRule, Refusal, Role, Route, Sysctl
 
 MAIN_TABLE = 254
 
@@ -31,6 +31,8 @@ def line(netns: str, change: object, *, remove: bool = False, exists: bool = Fal
             return f"ip address {'del' if remove else 'add'} {change.address} dev {change.dev}"
         case Route():
             return f"ip route {'del' if remove else 'replace'} {route(change)}"
+        case Refusal():
+            return f"ip route replace {route(change.route)} || true  # {change.error}: {change.why}"
         case PolicyRule():
             return f"ip rule {'del' if remove else 'add'} {policy_rule(change)}"
         case Neighbor():

@@ -1,15 +1,17 @@
-"""The Node network: switches and their cables in the fabric's netns, every Node's uplink, address, gateway, sysctls.
+"""The Node network: switches and their cables in the fabric's netns, every Node's uplink, address, gateway, sysctls;
+routers between racks.
 
-Nothing here routes between Node networks, and the topology names no router: each Node still has the default route a
-real one has, because a program on a Node needs a route to a ClusterIP before netfilter can rewrite it."""
+A router knows the Node networks only: of Pods and Services it has never heard, and it has no default route. Where the
+topology names no router each Node still has the default route a real one has, because a program on a Node needs a
+route to a ClusterIP before netfilter can rewrite it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from emu import names
 from emu.addressing import EVERYTHING
-from emu.cluster.model import Cluster, IPAddress, IPInterface, Node
+from emu.cluster.model import Cluster, IPAddress, IPInterface, IPNetwork, Node, Router
 from emu.errors import PlanError
 from emu.memo import Memo
 from emu.plan.merge import Fragment
@@ -17,27 +19,44 @@ from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sys
 
 MAX_NAME = 15  # IFNAMSIZ - 1
 Pairs = tuple[tuple[str, str], ...]
+Homes = tuple[tuple[str, str, str], ...]  # switch, who has a port on it, by which interface
 
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     fabric = cluster.topology.fabric
-    homes = tuple((node.name, node.switch) for node in cluster.nodes)
+    homes = (
+        *((port.switch, router.name, port.dev) for router in cluster.routers for port in router.ports),
+        *((node.switch, node.name, names.UPLINK) for node in cluster.nodes),
+    )
     yield _fabric(cluster.name, cluster.seed, fabric.switches, fabric.links, fabric.mtu, homes)
-    taken = tuple(interface.ip for node in cluster.nodes for interface in node.addresses)
+    for router in cluster.routers:
+        yield _router((cluster.name, router.name), cluster.seed, router, fabric.mtu, cluster.families)
+    gateway = _gateways(cluster)
     for node in cluster.nodes:
-        gateways = tuple(gateway(interface, taken) for interface in node.addresses)
+        gateways = tuple(gateway[interface.network] for interface in node.addresses)
         yield _node((cluster.name, node.name), cluster.seed, node, gateways, fabric.mtu, cluster.families)
 
 
-def gateway(interface: IPInterface, taken: tuple[IPAddress, ...]) -> IPAddress:
-    """Where a router would be: the first address of the Node network that no Node has."""
-    return next(ip for ip in interface.network.hosts() if ip not in taken)
+def _gateways(cluster: Cluster) -> dict[IPNetwork, IPAddress]:
+    """By Node network: its first router, or where one would be, at the first address that no Node has."""
+    found: dict[IPNetwork, IPAddress] = {}
+    for interface in _ports(cluster):
+        found.setdefault(interface.network, interface.ip)
+    taken = {interface.ip for node in cluster.nodes for interface in node.addresses}
+    for network in cluster.node_ranges:
+        if network not in found:
+            found[network] = next(ip for ip in network.hosts() if ip not in taken)
+    return found
+
+
+def _ports(cluster: Cluster) -> Iterator[IPInterface]:
+    return (interface for router in cluster.routers for port in router.ports for interface in port.addresses)
 
 
 def notes(cluster: Cluster) -> Iterator[str]:
-    taken = tuple(interface.ip for node in cluster.nodes for interface in node.addresses)
-    for via in sorted({str(gateway(interface, taken)) for node in cluster.nodes for interface in node.addresses}):
-        yield f"no router: nobody has {via}, the Nodes' default gateway, so packets to the outside end there"
+    if not cluster.routers:
+        for via in sorted(map(str, _gateways(cluster).values())):
+            yield f"no router: nobody has {via}, the Nodes' default gateway, so packets to the outside end there"
 
 
 def ipv6_off(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
@@ -49,12 +68,12 @@ def ipv6_off(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
     return tuple(Sysctl(key=f"net.ipv6.conf.{which}.disable_ipv6", value=value) for which, value in values)
 
 
-def _make_fabric(seed: int, switches: tuple[str, ...], cables: Pairs, mtu: int, homes: Pairs) -> NetnsPlan:
+def _make_fabric(seed: int, switches: tuple[str, ...], cables: Pairs, mtu: int, homes: Homes) -> NetnsPlan:
     links = [_switch(seed, name, mtu) for name in switches]
     for a, b in cables:
         links += [_port(seed, mtu, a, b, (names.FABRIC_NETNS, names.switch_port(seed, b, a)))]
         links += [_port(seed, mtu, b, a, (names.FABRIC_NETNS, names.switch_port(seed, a, b)))]
-    links += [_port(seed, mtu, switch, node, (node, names.UPLINK)) for node, switch in homes]
+    links += [_port(seed, mtu, switch, name, (name, dev)) for switch, name, dev in homes]
     return NetnsPlan(
         name=names.FABRIC_NETNS,
         kind=NetnsKind.FABRIC,
@@ -89,15 +108,7 @@ def _port(seed: int, mtu: int, switch: str, towards: str, peer: tuple[str, str])
 def _make_node(
     seed: int, node: Node, gateways: tuple[IPAddress, ...], mtu: int, families: tuple[int, ...]
 ) -> NetnsPlan:
-    uplink = Link(
-        name=names.UPLINK,
-        kind="veth",
-        role=Role.UPLINK,
-        owner=node.name,
-        mtu=mtu,
-        mac=names.mac("uplink", seed, node.name),
-        peer=(names.FABRIC_NETNS, names.switch_port(seed, node.switch, node.name)),
-    )
+    uplink = _uplink(seed, node.name, names.UPLINK, node.switch, mtu)
     return NetnsPlan(
         name=node.name,
         kind=NetnsKind.NODE,
@@ -109,20 +120,60 @@ def _make_node(
     )
 
 
-def _node_sysctls(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
-    """What kubeadm asks of a Node, and what would otherwise be inherited from the machine, whatever that has."""
+def _uplink(seed: int, owner: str, dev: str, switch: str, mtu: int) -> Link:
+    parts = (owner,) if dev == names.UPLINK else (owner, dev)
+    return Link(
+        name=dev,
+        kind="veth",
+        role=Role.UPLINK,
+        owner=owner,
+        mtu=mtu,
+        mac=names.mac("uplink", seed, *parts),
+        peer=(names.FABRIC_NETNS, names.switch_port(seed, switch, owner)),
+    )
+
+
+def _make_router(seed: int, router: Router, mtu: int, families: tuple[int, ...]) -> NetnsPlan:
+    dev_to = {interface.network: port.dev for port in router.ports for interface in port.addresses}
+    return NetnsPlan(
+        name=router.name,
+        kind=NetnsKind.ROUTER,
+        owner=router.name,
+        links=tuple(_uplink(seed, router.name, port.dev, port.switch, mtu) for port in router.ports),
+        addresses=tuple(Address(dev=port.dev, address=each) for port in router.ports for each in port.addresses),
+        routes=tuple(
+            Route(dst=network, via=via, dev=next(dev for own, dev in dev_to.items() if via in own))
+            for network, via in router.routes
+        ),
+        sysctls=(*ipv6_off(families), *_settings(_forwarding(families))),
+    )
+
+
+def _forwarding(families: tuple[int, ...]) -> dict[str, str]:
+    """What routes, on a Node and on a router; reverse path filters would hide what routing does."""
     values = {
         "net.ipv4.ip_forward": "1",
-        # Pods of one Node are on one bridge: without this a reply from a Service's backend is switched past the NAT.
-        "net.bridge.bridge-nf-call-iptables": "1",
-        "net.bridge.bridge-nf-call-ip6tables": "1",
         "net.ipv4.conf.all.rp_filter": "0",
         "net.ipv4.conf.default.rp_filter": "0",
     }
-    if 6 in families:
-        values["net.ipv6.conf.all.forwarding"] = "1"
-    return (*ipv6_off(families), *(Sysctl(key=key, value=value) for key, value in values.items()))
+    return {**values, "net.ipv6.conf.all.forwarding": "1"} if 6 in families else values
+
+
+def _settings(values: Mapping[str, str]) -> tuple[Sysctl, ...]:
+    return tuple(Sysctl(key=key, value=value) for key, value in values.items())
+
+
+def _node_sysctls(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
+    """What kubeadm asks of a Node, and what would otherwise be inherited from the machine, whatever that has."""
+    values = {
+        # Pods of one Node are on one bridge: without this a reply from a Service's backend is switched past the NAT.
+        "net.bridge.bridge-nf-call-iptables": "1",
+        "net.bridge.bridge-nf-call-ip6tables": "1",
+        **_forwarding(families),
+    }
+    return (*ipv6_off(families), *_settings(values))
 
 
 _fabric: Memo[NetnsPlan] = Memo(_make_fabric)
 _node: Memo[NetnsPlan] = Memo(_make_node)
+_router: Memo[NetnsPlan] = Memo(_make_router)

@@ -11,10 +11,13 @@ PACKET PATH
     reply is a plain switched frame, translated back on the same way. Only if the Node does not know the backend's
     MAC yet does the first packet leave through cni0 itself, and is seen there twice.
     A Node's own packet to a remote Pod leaves with flannel.1's address (10.244.N.0): MASQUERADE took the device's.
+    With direct_routing, a Node on the same link is reached as in flannel-host-gw, and only one across a router by
+    the tunnel.
 
 KERNEL OBJECTS, on each Node
     flannel.1   VXLAN, nolearning, address PODCIDR's first /32; for every other Node a permanent neighbor (its
                 network address → its flannel.1's MAC), an FDB entry (that MAC → its address), an onlink route
+                (direct_routing: for a Node on the same link, in place of the three, PODCIDR via its address dev eth0)
     cni0        bridge, PODCIDR's second address; one veth port for each Pod, hairpin on
     chains      FLANNEL-POSTRTG (nat), FLANNEL-FWD (filter)
     in a Pod    eth0 with the range's prefix, default via cni0, and a route to the Pod network via cni0
@@ -22,7 +25,11 @@ KERNEL OBJECTS, on each Node
 
 MTU
     the uplink's minus 50: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14. Flannel asks for 50 less on IPv6 too,
-    where the outer header is 40: the kernel makes flannel-v6.1 70 less, and Pods keep 50
+    where the outer header is 40: the kernel makes flannel-v6.1 70 less, and Pods keep 50.
+    direct_routing changes nothing in it: Pods do not know where their packets will go
+
+OPTIONS
+    direct_routing: true    Flannel's "DirectRouting": the tunnel only where it is needed
 
 LIMITS
     A real Node has cni0 from its first Pod on, and keeps it; here every Node has it from the start.
@@ -40,10 +47,9 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from emu import names
-from emu.cluster.model import Cluster, IPAddress, IPNetwork, Node
-from emu.errors import InputError, PlanError
+from emu.cluster.model import Cluster, IPAddress
 from emu.memo import Memo
-from emu.plan.merge import Fragment, Rules
+from emu.plan.merge import Fragment
 from emu.plan.model import (
     Address,
     FdbEntry,
@@ -56,9 +62,11 @@ from emu.plan.model import (
     Sysctl,
     Vxlan,
 )
-from emu.planners.cni import bridge, flannel_rules
+from emu.planners.cni import bridge, flannel_lease
+from emu.planners.cni.flannel_lease import Lease
 
 NAME = "flannel-vxlan"
+DIRECT = "direct_routing"
 VNI = 1
 PORT = 8472  # the Linux driver's own default, older than the RFC's 4789; Flannel leaves it at that
 OVERHEAD = {4: 50, 6: 70}
@@ -67,80 +75,75 @@ DEVICE = {4: f"flannel.{VNI}", 6: f"flannel-v6.{VNI}"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vtep:
-    """A Node's end of the overlay in one family."""
+    """A Node's end of the overlay in one family. The device has its lease's network address."""
 
-    node: str
+    lease: Lease
     device: str
     mac: str
-    local: IPAddress  # the Node's address, outer
-    subnet: IPNetwork  # its Pods' range; the device has the network address
 
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
-    _check(cluster)
+    direct = flannel_lease.flag(NAME, cluster.topology.cni.options, DIRECT)
     underlay = cluster.topology.fabric.mtu
     for family in cluster.families:
-        vteps = tuple(_vtep(cluster.seed, node, family) for node in cluster.nodes)
-        network = next(range_ for range_ in cluster.pod_ranges if range_.version == family)
+        vteps = tuple(_vtep(cluster.seed, lease, DEVICE[family]) for lease in flannel_lease.leases(cluster, family))
         for own in vteps:
-            yield _overlay((cluster.name, own.node, family), own, vteps, underlay - OVERHEAD[family])
-            for part in flannel_rules.parts(family, network, own.subnet):
-                yield Rules(own.node, part)
+            key = (cluster.name, own.lease.node, family)
+            yield _overlay(key, own, vteps, underlay - OVERHEAD[family], direct)
+            yield from flannel_lease.rules(cluster, family, own.lease)
     yield from bridge.plan(cluster, underlay - OVERHEAD[4])
 
 
-def _check(cluster: Cluster) -> None:
-    for key in cluster.topology.cni.options:
-        raise InputError(f"unknown option {key}", subject=f"cni {NAME}", hint="this mode has no options")
-    for node in cluster.nodes:
-        for family in cluster.families:
-            if not any(network.version == family for network in node.pod_cidrs):
-                raise PlanError(f"node {node.name} has no Pod range for IPv{family}")
+def _vtep(seed: int, lease: Lease, device: str) -> Vtep:
+    return Vtep(lease=lease, device=device, mac=names.mac(device, seed, lease.node))
 
 
-def _vtep(seed: int, node: Node, family: int) -> Vtep:
-    device = DEVICE[family]
-    return Vtep(
-        node=node.name,
-        device=device,
-        mac=names.mac(device, seed, node.name),
-        local=next(address.ip for address in node.addresses if address.ip.version == family),
-        subnet=next(network for network in node.pod_cidrs if network.version == family),
+def _make_overlay(own: Vtep, vteps: tuple[Vtep, ...], mtu: int, direct: bool) -> NetnsPlan:
+    lease = own.lease
+    peers = tuple(peer for peer in vteps if peer.lease.node != lease.node)
+    near = {peer.lease.node for peer in peers if direct and flannel_lease.on_link(lease, peer.lease)}
+    far = tuple(peer for peer in peers if peer.lease.node not in near)
+    host = ip_interface(f"{lease.subnet.network_address}/{lease.subnet.max_prefixlen}")
+    return NetnsPlan(
+        name=lease.node,
+        kind=NetnsKind.NODE,
+        owner=lease.node,
+        links=(_tunnel(own, mtu),),
+        addresses=(Address(dev=own.device, address=host),),
+        routes=tuple(_route(own, peer, peer.lease.node in near) for peer in peers),
+        neighbors=tuple(Neighbor(dev=own.device, address=_network(peer), mac=peer.mac) for peer in far),
+        sysctls=_sysctls(own),
+        fdb=tuple(FdbEntry(dev=own.device, mac=peer.mac, dst=peer.lease.public.ip) for peer in far),
     )
 
 
-def _make_overlay(own: Vtep, vteps: tuple[Vtep, ...], mtu: int) -> NetnsPlan:
-    tunnel = Link(
+def _tunnel(own: Vtep, mtu: int) -> Link:
+    local = own.lease.public.ip
+    return Link(
         name=own.device,
         kind="vxlan",
         role=Role.TUNNEL,
-        owner=own.node,
+        owner=own.lease.node,
         mtu=mtu,
         mac=own.mac,
         qlen=0,  # flanneld leaves the field of its netlink library at 0, which the library sends
-        vxlan=Vxlan(vni=VNI, local=own.local, dev=names.UPLINK, port=PORT, learning=False),
+        vxlan=Vxlan(vni=VNI, local=local, dev=names.UPLINK, port=PORT, learning=False),
     )
-    peers = tuple(peer for peer in vteps if peer.node != own.node)
-    host = f"{own.subnet.network_address}/{own.subnet.max_prefixlen}"
-    return NetnsPlan(
-        name=own.node,
-        kind=NetnsKind.NODE,
-        owner=own.node,
-        links=(tunnel,),
-        addresses=(Address(dev=own.device, address=ip_interface(host)),),
-        routes=tuple(
-            Route(dst=peer.subnet, dev=own.device, via=peer.subnet.network_address, onlink=True) for peer in peers
-        ),
-        neighbors=tuple(Neighbor(dev=own.device, address=peer.subnet.network_address, mac=peer.mac) for peer in peers),
-        sysctls=_sysctls(own),
-        fdb=tuple(FdbEntry(dev=own.device, mac=peer.mac, dst=peer.local) for peer in peers),
-    )
+
+
+def _route(own: Vtep, peer: Vtep, near: bool) -> Route:
+    via, dev = (peer.lease.public.ip, names.UPLINK) if near else (_network(peer), own.device)
+    return Route(dst=peer.lease.subnet, dev=dev, via=via, onlink=not near)
+
+
+def _network(peer: Vtep) -> IPAddress:
+    return peer.lease.subnet.network_address
 
 
 def _sysctls(own: Vtep) -> tuple[Sysctl, ...]:
     """flanneld wants no router advertisement from the overlay."""
     key = f"net.ipv6.conf.{own.device.replace('.', '/')}.accept_ra"
-    return (Sysctl(key=key, value="0"),) if own.subnet.version == 6 else ()
+    return (Sysctl(key=key, value="0"),) if own.lease.subnet.version == 6 else ()
 
 
 _overlay: Memo[NetnsPlan] = Memo(_make_overlay)
