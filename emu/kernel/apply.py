@@ -2,8 +2,9 @@
 
 Order: netfilter of what stays, so that nothing is sent any more to what goes; what goes, first rules and routes, then
 links, then namespaces; new namespaces with the sysctls that later links inherit; links (fabric, nodes, Pods: each needs
-those before it); the links' own sysctls; addresses, routes, neighbors, forwarding entries; netfilter of what is new. A
-link is born up, but nothing is sent: addresses come after, and IPv6 is switched off before where the plan does so.
+those before it); the links' own sysctls; addresses, routes, neighbors, forwarding entries; beside all these, netfilter
+of what is new. A link is born up, but nothing is sent: addresses come after, and IPv6 is switched off before where the
+plan does so.
 """
 
 from __future__ import annotations
@@ -57,10 +58,7 @@ class Kernel:
             self._remove_values([c for c in staying if c.name in self._handles and (c.added or c.removed)])
             self._drop(gone)
             born = self._create([change for change in staying if change.name not in self._handles])
-            left = LinkMaker(self._handles, new).make(staying)
-            for change in staying:
-                self._fill(change, left.get(change.name, []), born=change.name in born)
-            self._restore([change for change in staying if change.name in born], new.iptables)
+            self._furnish(staying, born, new)
         finally:
             for change in staying:
                 if change.name in self._handles and change.new.kind is NetnsKind.POD:  # type: ignore[union-attr]
@@ -164,7 +162,17 @@ class Kernel:
         finally:
             self._handles |= {plan.name: made[plan.name] for plan in plans if plan.name in made}
 
-    def _fill(self, change: NetnsChange, first: Sequence[Act], *, born: bool) -> None:
+    def _furnish(self, changes: Sequence[NetnsChange], born: set[str], new: Plan) -> None:
+        """The rules of what is new beside all else: they name links, and do not need them. What was begun is carried
+        out, then the first error raised."""
+        with ThreadPoolExecutor(max_workers=1 + (os.cpu_count() or 1), thread_name_prefix="apply") as pool:
+            rules = pool.submit(self._restore, [change for change in changes if change.name in born], new.iptables)
+            left = LinkMaker(self._handles, new).make(changes)
+            filled = [pool.submit(self._fill, each, left.get(each.name, []), each.name in born) for each in changes]
+        for future in (*filled, rules):
+            future.result()
+
+    def _fill(self, change: NetnsChange, first: Sequence[Act], born: bool) -> None:
         handle = self._handles[change.name]
         late = [v for v in change.added if isinstance(v, Sysctl) and (not born or diff.link_of(v))]
         if late:
