@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from emu.api.objects import (
     ContainerState,
@@ -113,7 +112,7 @@ class ContainerRun:
 
 def launch(runtime: Runtime, netns: str, pod: PodSandbox, process: Process, *, log_fd: int, on_exit: OnExit) -> Handle:
     """Start the container. Raises CannotStart, or Refused when the server has said in its log why it ended."""
-    argv = expanded(process.program.argv, process.env)
+    argv = process.program.argv
     if not process.program.serve:
         cwd = process.container.working_dir or "/"
         try:
@@ -155,13 +154,3 @@ def _listen(
 
 def _say(fd: int, text: str) -> None:
     os.write(fd, text.encode() + b"\n")
-
-
-def expanded(words: Sequence[str], env: Mapping[str, str]) -> tuple[str, ...]:
-    """`$(NAME)` becomes the variable's value if there is one; `$$` is a dollar sign.
-    Source: k8s.io/kubernetes third_party/forked/golang/expansion."""
-
-    def value(match: re.Match[str]) -> str:
-        return "$" if match[0] == "$$" else env.get(match[1], match[0])
-
-    return tuple(re.sub(r"\$\$|\$\(([^()]*)\)", value, word) for word in words)
