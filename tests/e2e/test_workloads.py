@@ -1,0 +1,459 @@
+"""Containers are real programs with real ends: ports, logs, restarts, probes, signals, and nothing of the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+from inside import (
+    apply,
+    endpoints,
+    is_gone,
+    out,
+    pod,
+    run,
+    wait_until,
+)
+from labs import Labs
+
+from emu.api.objects import ContainerStatus
+from emu.apiserver.tables.pods import status as pod_status
+from emu.capture.decode import decode
+from emu.capture.points import points
+from emu.capture.recorder import Recorder, opener
+from emu.testbed.facade import Testbed
+
+pytestmark = pytest.mark.root
+
+CLIENT = """
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec:
+  nodeName: node1
+  containers: [{name: netshoot, image: nicolaka/netshoot, args: [sleep, infinity]}]
+"""
+
+
+def program(name: str, script: str, more: str = "", of_pod: str = "") -> str:
+    """A Pod on node1 with one container that runs a shell script. `more`: fields of the container."""
+    lines = "\n".join(f"          {line}" for line in script.strip().splitlines())
+    return f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: {name}}}}}
+spec:
+  nodeName: node1
+  {of_pod}
+  containers:
+    - name: main
+      image: busybox
+      {more}
+      command:
+        - sh
+        - -c
+        - |
+{lines}
+"""
+
+
+def container(lab: Testbed, name: str, index: int = 0) -> ContainerStatus:
+    return pod(lab, name).status.container_statuses[index]
+
+
+def log(lab: Testbed, name: str, of: str = "", *, previous: bool = False) -> str:
+    return lab.logs("default", name, of, previous).read_text()
+
+
+# -- programs ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_nginx_image_is_a_real_nginx(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: n, image: nginx}]}}")
+        address = pod(lab, "web").status.pod_ip
+        head = out(lab, "client", f"curl -sI {address}")
+        version = out(lab, "node1", "nginx -v 2>&1").strip().rpartition("nginx/")[2]
+        assert head.startswith("HTTP/1.1 200 OK")
+        assert f"Server: nginx/{version}" in head
+        assert "nginx: worker process" in out(lab, "web", "ps ax")
+        client = pod(lab, "client").status.pod_ip
+        wait_until(lambda: f"{client} - - [" in log(lab, "web"), "the access log has a line")
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_a_command_is_run_with_its_arguments_environment_and_directory(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, COMMAND)
+        wait_until(lambda: "end" in log(lab, "hello"), "the program has written")
+        assert log(lab, "hello") == f"hello world from node2 at {pod(lab, 'hello').status.pod_ip}\n/usr/share\nend\n"
+
+    testbed(inside, manifests=CLIENT)
+
+
+COMMAND = """
+apiVersion: v1
+kind: Pod
+metadata: {name: hello}
+spec:
+  nodeName: node2
+  containers:
+    - name: main
+      image: busybox
+      workingDir: /usr/share
+      command: [sh, -c, 'echo "$0 $1 $WHERE"; pwd; echo end; exec sleep infinity']
+      args: [hello, $(WHOM)]
+      env:
+        - {name: WHOM, value: world}
+        - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+        - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+        - {name: WHERE, value: from $(NODE) at $(IP)}
+"""
+
+
+def test_any_program_can_be_a_server(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        server = program("files", "cd /tmp; echo here > index.html; exec python3 -m http.server 8000")
+        apply(lab, server)
+        address = pod(lab, "files").status.pod_ip
+        wait_until(lambda: run(lab, "client", f"curl -s {address}:8000").out == "here\n", "the server answers")
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_exec_gives_the_exit_status_and_the_environment_of_the_container(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        assert run(lab, "client", "exit 7").code == 7
+        apply(lab, program("with-env", "exec sleep infinity", "env: [{name: COLOUR, value: blue}]"))
+        assert out(lab, "with-env", "echo $COLOUR $(hostname)") == "blue with-env\n"
+
+    testbed(inside, manifests=CLIENT)
+
+
+# -- what a Pod sees ---------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_the_caller_or_the_machine_is_in_a_pod(testbed: Labs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the caller's environment would carry a request past the emulated network."""
+    for name in ("http_proxy", "https_proxy", "ALL_PROXY", "LD_PRELOAD_OF_MINE"):
+        monkeypatch.setenv(name, "http://192.0.2.1:3128")
+
+    def inside(lab: Testbed) -> None:
+        service = {name for name in pod_env(lab, "client") if name.startswith("KUBERNETES_")}
+        assert pod_env(lab, "client") == {"PATH", "HOME", "HOSTNAME", *service}
+        assert len(service) == 8
+        apply(lab, program("own", "env | cut -d= -f1; exec sleep infinity"))
+        wait_until(lambda: "PATH" in log(lab, "own"), "the program has written")
+        assert set(log(lab, "own").split()) == {"PATH", "HOME", "HOSTNAME", "PWD", *service}
+        assert "proxy" not in out(lab, "node1", ["env"]).lower()
+        apply(lab, program("server", "exec python3 -m http.server 80"))
+        address = pod(lab, "server").status.pod_ip
+        wait_until(lambda: run(lab, "client", f"curl -sI {address}").code == 0, "the server answers")
+        assert out(lab, "client", "find /run /tmp -type s -o -type f") == ""  # no socket of nscd, resolved, D-Bus
+        assert out(lab, "client", "ip -o link | cut -d: -f2").split() == ["lo", "eth0@if4"]
+
+    testbed(inside, manifests=CLIENT)
+
+
+def pod_env(lab: Testbed, name: str) -> set[str]:
+    return {line.partition("=")[0] for line in out(lab, name, ["env"]).splitlines()}
+
+
+def test_the_files_of_a_pod_are_those_a_kubelet_writes(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        address = pod(lab, "client").status.pod_ip
+        assert out(lab, "client", "cat /etc/resolv.conf") == (
+            "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n"
+        )
+        assert out(lab, "client", "cat /etc/hosts") == (
+            "# Kubernetes-managed hosts file.\n"
+            "127.0.0.1\tlocalhost\n"
+            "::1\tlocalhost ip6-localhost ip6-loopback\n"
+            "fe00::0\tip6-localnet\n"
+            "fe00::0\tip6-mcastprefix\n"
+            "fe00::1\tip6-allnodes\n"
+            "fe00::2\tip6-allrouters\n"
+            f"{address}\tclient\n"
+        )
+        assert out(lab, "client", "cat /etc/hostname; hostname") == "client\nclient\n"
+        assert "hosts: files dns\n" in out(lab, "client", "cat /etc/nsswitch.conf")
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_pods_share_no_files_and_see_no_process_of_another(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, program("other", "exec sleep 12345"))
+        out(lab, "client", "echo mine > /tmp/mine; echo mine > /var/tmp/mine")
+        assert out(lab, "other", "ls /tmp /var/tmp").split() == ["/tmp:", "/var/tmp:"]
+        assert "sleep 12345" in out(lab, "other", "ps ax")
+        assert "sleep 12345" not in out(lab, "client", "ps ax")
+        assert "Read-only file system" in run(lab, "client", "touch /usr/mine").out
+        assert not os.path.exists("/tmp/mine")
+
+    testbed(inside, manifests=CLIENT)
+
+
+# -- ports -------------------------------------------------------------------------------------------------------------
+
+TWO_ON_ONE_PORT = """
+apiVersion: v1
+kind: Pod
+metadata: {name: clash}
+spec:
+  containers:
+    - {name: first, image: registry.k8s.io/e2e-test-images/agnhost, args: [netexec, --udp-port=-1]}
+    - {name: second, image: registry.k8s.io/e2e-test-images/agnhost, args: [netexec, --udp-port=-1]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: mixed}
+spec:
+  containers:
+    - {name: first, image: nginxdemos/hello}
+    - {name: second, image: python, command: [python3, -m, http.server, '80']}
+"""
+
+
+@pytest.mark.parametrize(("name", "words"), [("clash", "address already in use"), ("mixed", "Address already in use")])
+def test_the_second_container_on_a_port_fails_as_on_linux(testbed: Labs, name: str, words: str) -> None:
+    """Containers of one Pod share its network. Of one pair both are served, of the other one is a program."""
+
+    def inside(lab: Testbed) -> None:
+        apply(lab, TWO_ON_ONE_PORT, ready=False)
+        wait_until(lambda: container(lab, name, 1).restart_count >= 1, "restarted")
+        wait_until(lambda: container(lab, name, 1).state.waiting, "waiting for the next restart")
+        first, second = container(lab, name), container(lab, name, 1)
+        assert first.state.running and first.ready and first.restart_count == 0
+        assert second.last_state.terminated and second.last_state.terminated.exit_code == 1
+        assert second.state.waiting and second.state.waiting.reason == "CrashLoopBackOff"
+        assert words in log(lab, name, "second")
+        assert pod_status(pod(lab, name)) == "CrashLoopBackOff"
+
+    testbed(inside, manifests=CLIENT)
+
+
+# -- ends and restarts -------------------------------------------------------------------------------------------------
+
+
+def test_a_container_that_exits_is_restarted_with_back_off(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, program("brief", "echo run; exit 3"), ready=False)
+        wait_until(lambda: container(lab, "brief").restart_count == 1, "the first restart comes at once")
+        wait_until(lambda: container(lab, "brief").state.waiting, "waiting")
+        status = container(lab, "brief")
+        assert status.last_state.terminated and status.last_state.terminated.exit_code == 3
+        assert status.state.waiting and status.state.waiting.reason == "CrashLoopBackOff"
+        assert status.state.waiting.message.startswith(
+            "back-off 10s restarting failed container=main pod=brief_default("
+        )
+        assert pod_status(pod(lab, "brief")) == "CrashLoopBackOff"
+        assert log(lab, "brief").startswith("run")
+        assert log(lab, "brief", previous=True).startswith("run")
+
+    testbed(inside, manifests=CLIENT)
+
+
+@pytest.mark.parametrize(
+    ("policy", "script", "phase", "shown"),
+    [
+        ("Never", "exit 0", "Succeeded", "Completed"),
+        ("Never", "exit 4", "Failed", "Error"),
+        ("OnFailure", "exit 0", "Succeeded", "Completed"),
+        ("Never", "kill -9 $$$$", "Failed", "Error"),
+    ],
+)
+def test_a_program_that_ends_for_good_decides_the_pods_phase(
+    testbed: Labs, policy: str, script: str, phase: str, shown: str
+) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, program("once", script, of_pod=f"restartPolicy: {policy}"), ready=False)
+        wait_until(lambda: pod(lab, "once").status.phase == phase, phase)
+        assert pod_status(pod(lab, "once")) == shown
+        code = 137 if "kill" in script else int(script[-1])
+        ended = container(lab, "once").state.terminated
+        assert ended and ended.exit_code == code
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_a_missing_program_is_said_so(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        wrong = program("lost", "exit").replace("- sh\n", "- no-such-program\n")
+        apply(lab, wrong, ready=False)
+        wait_until(lambda: container(lab, "lost").last_state.terminated, "tried once")
+        ended = container(lab, "lost").last_state.terminated
+        assert ended and (ended.exit_code, ended.reason) == (128, "StartError")
+        assert "no-such-program" in ended.message
+
+    testbed(inside, manifests=CLIENT)
+
+
+INIT = """
+apiVersion: v1
+kind: Pod
+metadata: {name: staged}
+spec:
+  initContainers:
+    - {name: one, image: busybox, command: [sh, -c, echo one >> /tmp/order]}
+    - name: two
+      image: busybox
+      command: [sh, -c, 'until nslookup empty.default.svc.cluster.local; do sleep 0.05; done; echo two >> /tmp/order']
+  containers:
+    - {name: main, image: busybox, command: [sh, -c, echo main >> /tmp/order; exec sleep infinity]}
+"""
+
+EMPTY = """
+apiVersion: v1
+kind: Service
+metadata: {name: empty}
+spec: {ports: [{port: 80}]}
+"""
+
+
+def test_init_containers_run_one_after_the_other_before_the_main_one(testbed: Labs) -> None:
+    """The second waits for a Service, as the example in Kubernetes' documentation does."""
+
+    def inside(lab: Testbed) -> None:
+        apply(lab, INIT, ready=False)
+        wait_until(lambda: pod_status(pod(lab, "staged")) == "Init:1/2", "the first is done")
+        assert container(lab, "staged").state.waiting
+        apply(lab, EMPTY)
+        assert pod_status(pod(lab, "staged")) == "Running"
+        wait_until(lambda: out(lab, "staged", "cat /tmp/order").split() == ["one", "two", "main"], "the order")
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_a_failing_init_container_keeps_the_main_one_from_starting(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, INIT.replace("echo one >> /tmp/order", "exit 1"), ready=False)
+        wait_until(lambda: pod_status(pod(lab, "staged")) == "Init:CrashLoopBackOff", "it is tried again and again")
+        assert not container(lab, "staged").state.running
+        assert pod(lab, "staged").status.phase == "Pending"
+
+    testbed(inside, manifests=CLIENT)
+
+
+# -- probes ------------------------------------------------------------------------------------------------------------
+
+PROBED = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: probed}
+spec:
+  selector: {app: probed}
+  ports: [{port: 80, targetPort: 8000}]
+"""
+
+SERVER = "mkdir /tmp/www; cd /tmp/www; touch index.html; exec python3 -u -m http.server 8000"
+
+NC = "nc -lk -p 8001 > /dev/null 2>&1 & echo $! > /tmp/nc"
+
+
+@pytest.mark.parametrize(
+    ("probe", "good", "bad"),
+    [
+        ("httpGet: {path: /ready, port: 8000}", "touch /tmp/www/ready", "rm /tmp/www/ready"),
+        ("exec: {command: [test, -e, /tmp/ready]}", "touch /tmp/ready", "rm /tmp/ready"),
+        ("tcpSocket: {port: 8001}", NC, "kill $(cat /tmp/nc)"),
+    ],
+    ids=["http", "exec", "tcp"],
+)
+def test_a_pod_is_an_endpoint_while_its_readiness_probe_succeeds(
+    testbed: Labs, probe: str, good: str, bad: str
+) -> None:
+    def inside(lab: Testbed) -> None:
+        more = f"readinessProbe: {{{probe}, periodSeconds: 1, failureThreshold: 1}}"
+        apply(lab, program("probed", SERVER, more) + PROBED, ready=False)
+        address = pod(lab, "probed").status.pod_ip
+        wait_until(lambda: run(lab, "client", f"curl -s {address}:8000").code == 0, "the program answers")
+        assert endpoints(lab, "probed") == []
+        assert run(lab, "client", "curl -s probed").code == 7
+        out(lab, "probed", good)
+        wait_until(lambda: endpoints(lab, "probed") == [address], "ready")
+        assert out(lab, "client", "curl -s -o /dev/null -w '%{http_code}' probed") == "200"
+        assert pod_status(pod(lab, "probed")) == "Running"
+        out(lab, "probed", bad)
+        wait_until(lambda: endpoints(lab, "probed") == [], "no longer ready")
+        assert run(lab, "client", "curl -s probed").code == 7
+        assert container(lab, "probed").restart_count == 0
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_a_probe_is_a_request_of_the_node_over_the_wire(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, program("probed", SERVER, "readinessProbe: {httpGet: {path: /, port: 8000}, periodSeconds: 1}"))
+        assert lab.plan
+        recorder = Recorder(points(lab.plan, ["pod/probed"]), opener(lab.host.netns))
+        seen = log(lab, "probed").count("GET / ")
+        wait_until(lambda: log(lab, "probed").count("GET / ") > seen, "one more probe")
+        records = [decode(frame) for frame in recorder.stop().frames]
+        syn = next(each.inner for each in records if each.inner and each.inner.note == "SYN")
+        assert (str(syn.src), str(syn.dst), syn.dport) == ("10.244.1.1", pod(lab, "probed").status.pod_ip, 8000)
+        assert "10.244.1.1 - - [" in log(lab, "probed")
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_a_failing_liveness_probe_restarts_the_container(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        more = 'livenessProbe: {exec: {command: [test, "!", -e, /tmp/sick]}, periodSeconds: 1, failureThreshold: 2}'
+        apply(lab, program("alive", "rm -f /tmp/sick; echo started; exec sleep infinity", more))
+        out(lab, "alive", "touch /tmp/sick")
+        wait_until(lambda: container(lab, "alive").restart_count == 1, "restarted")
+        wait_until(lambda: container(lab, "alive").state.running, "running again")
+        ended = container(lab, "alive").last_state.terminated
+        assert ended and ended.exit_code == 143
+
+    testbed(inside, manifests=CLIENT)
+
+
+# -- deletion ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_pod_gets_sigterm_and_time_to_end(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        script = "trap 'echo got TERM; sleep 0.3; echo done; exit 0' TERM\necho up\nwhile :; do sleep 0.05; done"
+        apply(lab, program("polite", script))
+        wait_until(lambda: "up" in log(lab, "polite"), "the trap is set")
+        with lab.logs("default", "polite").open() as output:
+            lab.delete([("Pod", "default", "polite")])
+            assert pod_status(pod(lab, "polite")) == "Terminating"
+            wait_until(lambda: is_gone(lab, "Pod", "polite"), "the Pod is gone")
+            assert output.read() == "up\ngot TERM\ndone\n"
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_what_ignores_sigterm_is_killed_after_the_grace_period(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        script = "trap 'echo no' TERM\necho up\nwhile :; do sleep 0.05; done"
+        apply(lab, program("stubborn", script, of_pod="terminationGracePeriodSeconds: 1"))
+        wait_until(lambda: "up" in log(lab, "stubborn"), "the trap is set")
+        with lab.logs("default", "stubborn").open() as output:
+            lab.delete([("Pod", "default", "stubborn")])
+            wait_until(lambda: is_gone(lab, "Pod", "stubborn"), "the Pod is gone")
+            assert output.read() == "up\nno\n"
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_a_daemon_that_forked_twice_goes_with_its_pod(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, program("spawner", "(setsid sh -c 'setsid sleep 54321 &' &)\nexec sleep infinity"))
+        wait_until(lambda: commands(lab, "sleep 54321"), "the daemon runs")
+        lab.delete([("Pod", "default", "spawner")], 0)
+        wait_until(lambda: is_gone(lab, "Pod", "spawner"), "the Pod is gone")
+        assert not commands(lab, "sleep 54321")
+
+    testbed(inside, manifests=CLIENT)
+
+
+def commands(lab: Testbed, wanted: str) -> Sequence[str]:
+    """Of all processes of the lab: a Node shares its PID namespace with the lab."""
+    return [line for line in out(lab, "node1", "ps axo args").splitlines() if line == wanted]
