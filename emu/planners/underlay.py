@@ -156,7 +156,12 @@ def _forwarding(families: tuple[int, ...]) -> dict[str, str]:
         "net.ipv4.conf.all.rp_filter": "0",
         "net.ipv4.conf.default.rp_filter": "0",
     }
-    return {**values, "net.ipv6.conf.all.forwarding": "1"} if 6 in families else values
+    if 6 in families:
+        values["net.ipv6.conf.all.forwarding"] = "1"
+        # While a link probes its own link-local address for a duplicate, for 1 or 2 s, it asks for no neighbor's MAC on
+        # behalf of others: nothing would reach the Pods.
+        values["net.ipv6.conf.default.accept_dad"] = "0"
+    return values
 
 
 def _settings(values: Mapping[str, str]) -> tuple[Sysctl, ...]:

@@ -61,6 +61,8 @@ class _Asking:
 
     def _origin(self, first: Hop) -> Iterator[Cause]:
         """Before the first hop: what the sender's own netns did to the packet, from its socket on."""
+        if first.direction is Direction.IN:  # it was sent where nobody watched
+            return
         netns, seen = first.point.netns, first.inner
         entry = self.lookup.conntrack(netns, seen)
         yield from self._rules(netns, original(entry, seen))

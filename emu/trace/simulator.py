@@ -241,7 +241,8 @@ class Simulator:
     def _decapsulate(self, machine: Machine, packet: Packet, inside: Packet) -> None:
         for link in machine.links.values():
             vxlan = link.vxlan
-            if vxlan and (vxlan.vni, vxlan.port) == (packet.vni, packet.headers.dport) and link.up:
+            here = vxlan and vxlan.local.version == packet.headers.dst.version  # a VXLAN socket has one family
+            if vxlan and here and (vxlan.vni, vxlan.port) == (packet.vni, packet.headers.dport) and link.up:
                 text = f"{link.name} id {vxlan.vni} local {vxlan.local} dstport {vxlan.port}"
                 self._because(CauseKind.LOCAL, machine, text, f"VXLAN taken off by {link.name}")
                 self._receive(machine, link, inside)
