@@ -1,4 +1,5 @@
-"""The kernel's state in plan shapes, without what the kernel makes itself: lo, routes of addresses, standard rules."""
+"""The kernel's state in plan shapes, without what the kernel makes itself: lo, the local table, standard rules. The
+routes it makes for addresses are there (protocol kernel): somebody may have taken one away."""
 
 from __future__ import annotations
 
@@ -131,7 +132,7 @@ def _routes(handle: Handle, names: Names) -> Iterator[Route]:
     for body, found in _dump(handle, netlink_routes.RTM_GETROUTE, bytes(12)):
         family, prefix, _, _, table, protocol, scope, kind, flags = struct.unpack_from("=BBBBBBBBI", body)
         table = _u32(found.get(15)) or table
-        if protocol == PROTOCOLS["kernel"] or table == _TABLE_LOCAL or flags & _RTM_F_CLONED:
+        if table == _TABLE_LOCAL or flags & _RTM_F_CLONED:
             continue
         unicast = kind == TYPES["unicast"]
         metric = _u32(found.get(6))

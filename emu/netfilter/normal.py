@@ -214,7 +214,8 @@ def _idle(chain: Chain | None) -> bool:
 
 def _chain_differences(table: Table, name: str, a: Chain | None, b: Chain | None) -> Iterator[RuleDifference]:
     heads = [f":{name} {chain.policy}" if chain else "" for chain in (a, b)]
-    if heads[0] != heads[1]:
+    unsaid = "" in heads and f":{name} ACCEPT" in heads  # a built-in chain of a table nobody has used yet
+    if heads[0] != heads[1] and not unsaid:
         yield RuleDifference(table.name, name, *heads)
     left, right = ([echo(name, r, table.family) for r in chain.rules] if chain else [] for chain in (a, b))
     for tag, a0, a1, b0, b1 in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():

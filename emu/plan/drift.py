@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from emu.netfilter import normal
 from emu.netfilter.model import Table
 from emu.plan import diff, render
-from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsChange, NetnsPlan, PolicyRule, Route, Sysctl
+from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsChange, NetnsPlan, PolicyRule, Route, Sysctl, Vxlan
 
 MISSING, NOT_PLANNED = "missing", "not in the plan"
 LOCAL_TABLE = 255
+METRIC_V6 = 256  # of a route IPv6 makes for an address (IP6_RT_PRIO_ADDRCONF)
+ASPECTS = ("kind", "mtu", "mac", "master", "hairpin", "qlen", "up", "vxlan")
 KERNEL_RULES = (0, 32766, 32767)  # local, main, default: in every netns from the start
 
 
@@ -35,9 +37,9 @@ class Drift:
 
 
 def drift(wanted: NetnsPlan, actual: NetnsPlan) -> tuple[Drift, ...]:
-    """Ignores what the kernel adds by itself: lo, routes for addresses, link-local addresses, the standard rules."""
-    found = [*_values(wanted, actual), *_tables(wanted, actual)]
-    return tuple(found)
+    """Ignores what the kernel adds by itself (lo, routes for addresses, link-local addresses, the standard rules), and
+    what it takes away by itself with a link that is down or gone: that is told, and mended, with the link."""
+    return (*_values(wanted, actual), *_tables(wanted, actual))
 
 
 def missing(wanted: NetnsPlan) -> Drift:
@@ -48,45 +50,89 @@ def missing(wanted: NetnsPlan) -> Drift:
 
 
 def _values(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
-    want = {diff.key(value): value for value in diff.in_order(wanted)}
     have = {diff.key(value): value for value in diff.in_order(actual)}
-    lost = {name for (kind, name, *_), _ in _pairs(want.keys() - have.keys(), want) if kind == "link"}
+    connected = {diff.key(route): route for route in _connected(wanted, have)}
+    want = connected | {diff.key(value): value for value in diff.in_order(wanted)}
+    gone, down = _without(wanted, have)
     for key, value in want.items():
         got = have.get(key)
-        if got is None or not same(value, got):
-            change = NetnsChange(name=wanted.name, old=actual, new=wanted, added=_with_dependents(value, want, lost))
-            yield _drift(wanted.name, value, got, change)
+        if (got is not None and same(value, got)) or _goes_with(value, got, gone | down):
+            continue
+        added = (value, *_dependents(value, want, have, gone, down)) if isinstance(value, Link) else (value,)
+        yield _drift(wanted.name, value, got, NetnsChange(name=wanted.name, old=actual, new=wanted, added=added))
     for key, value in have.items():
         if key not in want and not made_by_kernel(value):
             change = NetnsChange(name=wanted.name, old=actual, new=wanted, removed=(value,))
             yield _drift(wanted.name, None, value, change)
 
 
-def _pairs(keys: Iterable[Hashable], of: Mapping[Hashable, object]) -> Iterator[tuple[tuple[str, ...], object]]:
-    for key in keys:
-        assert isinstance(key, tuple)
-        yield key, of[key]
+def _connected(wanted: NetnsPlan, have: Mapping[Hashable, object]) -> Iterator[Route]:
+    """The routes the kernel makes for addresses that are there: somebody may have taken only the route away."""
+    for address in wanted.addresses:
+        network, link = address.address.network, have.get(("link", address.dev))
+        there = isinstance(link, Link) and link.up and diff.key(address) in have
+        if there and network.prefixlen < network.max_prefixlen:
+            own = {"src": address.address.ip, "scope": "link"} if network.version == 4 else {"metric": METRIC_V6}
+            yield Route(dst=network, dev=address.dev, protocol="kernel", **own)  # type: ignore[arg-type]
 
 
-def _with_dependents(value: object, want: Mapping[Hashable, object], lost: set[str]) -> tuple[object, ...]:
-    """A link that must be made again takes its addresses, routes, neighbors and ports with it."""
-    if not isinstance(value, Link):
-        return () if diff.link_of(value) in lost else (value,)
-    if value.name not in lost:
-        return (value,)
-    rest = (v for v in want.values() if (v.master if isinstance(v, Link) else diff.link_of(v)) == value.name)
-    return (value, *rest)
+def _without(wanted: NetnsPlan, have: Mapping[Hashable, object]) -> tuple[set[str], set[str]]:
+    """The links that are not there, and those that are down and should be up."""
+    found = {link.name: have.get(diff.key(link)) for link in wanted.links}
+    down = {link.name for link in wanted.links if link.up and isinstance(f := found[link.name], Link) and not f.up}
+    return {name for name, link in found.items() if link is None}, down
+
+
+def _goes_with(value: object, got: object, links: set[str]) -> bool:
+    """Missing because its link is: an address or route on it, a port of it."""
+    if isinstance(value, Link):
+        return isinstance(got, Link) and value.master in links and same(replace(value, master=""), got)
+    return got is None and diff.link_of(value) in links
+
+
+def _dependents(
+    link: Link, want: Mapping[Hashable, object], have: Mapping[Hashable, object], gone: set[str], down: set[str]
+) -> Iterator[object]:
+    """What comes back with a link: all that lives on one that is made again, what is missing on one that was down."""
+    for key, value in want.items():
+        of = value.master if isinstance(value, Link) else diff.link_of(value)
+        if of == link.name and (of in gone or (of in down and key not in have)):
+            yield value
 
 
 def _drift(netns: str, wanted: object, got: object, change: NetnsChange) -> Drift:
-    shown = wanted if wanted is not None else got
-    return Drift(
-        netns=netns,
-        what=name_of(shown),
-        wanted=NOT_PLANNED if wanted is None else render.value_text(wanted),
-        got=MISSING if got is None else render.value_text(got),
-        change=change,
-    )
+    if isinstance(wanted, Link) and isinstance(got, Link):
+        texts = _aspects(wanted, wanted, got), _aspects(got, wanted, got)
+    else:
+        texts = _text(wanted, NOT_PLANNED), _text(got, MISSING)
+    what = name_of(wanted if wanted is not None else got)
+    return Drift(netns=netns, what=what, wanted=texts[0], got=texts[1], change=change)
+
+
+def _text(value: object, nothing: str) -> str:
+    return nothing if value is None else value.value if isinstance(value, Sysctl) else render.value_text(value)
+
+
+def _aspects(link: Link, wanted: Link, got: Link) -> str:
+    """What the two differ in, as this one has it."""
+    words = {
+        "kind": f"type {link.kind}",
+        "mtu": f"mtu {link.mtu}",
+        "mac": f"address {link.mac}",
+        "master": f"master {link.master}" if link.master else "no master",
+        "hairpin": f"hairpin {'on' if link.hairpin else 'off'}",
+        "qlen": f"txqueuelen {link.qlen}",
+        "up": "up" if link.up else "down",
+        "vxlan": _vxlan(link.vxlan),
+    }
+    return ", ".join(text for field, text in words.items() if not _same_aspect(field, wanted, got))
+
+
+def _vxlan(vxlan: Vxlan | None) -> str:
+    if vxlan is None:
+        return "no VXLAN"
+    learning = "" if vxlan.learning else " nolearning"
+    return f"VXLAN id {vxlan.vni} local {vxlan.local} dev {vxlan.dev} dstport {vxlan.port}{learning}"
 
 
 def same(wanted: object, got: object) -> bool:
@@ -105,8 +151,13 @@ def same(wanted: object, got: object) -> bool:
 
 
 def _same_link(wanted: Link, got: Link) -> bool:
-    fields = ("kind", "mtu", "master", "hairpin", "qlen", "up", "vxlan")
-    return all(getattr(wanted, f) == getattr(got, f) for f in fields) and wanted.mac.lower() in ("", got.mac.lower())
+    return all(_same_aspect(field, wanted, got) for field in ASPECTS)
+
+
+def _same_aspect(field: str, wanted: Link, got: Link) -> bool:
+    if field == "mac":
+        return wanted.mac.lower() in ("", got.mac.lower())
+    return bool(getattr(wanted, field) == getattr(got, field))
 
 
 def made_by_kernel(value: object) -> bool:
@@ -151,11 +202,12 @@ def _tables(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
         differences = normal.same(table, got or Table(table.family, table.name))
         change = NetnsChange(name=wanted.name, old=actual, new=wanted, tables=((got, table),))
         nothing = NetnsChange(name=wanted.name, old=actual, new=wanted)
+        tool = "ip6tables" if table.family == 6 else "iptables"
         for index, difference in enumerate(differences):
             yield Drift(
                 netns=wanted.name,
-                what=f"{'ip6tables' if table.family == 6 else 'iptables'} -t {table.name}",
-                wanted="the planned rules",
-                got=str(difference),
+                what=f"{tool} -t {table.name}, chain {difference.chain}",
+                wanted=difference.wanted or NOT_PLANNED,
+                got=difference.got or MISSING,
                 change=change if index == 0 else nothing,
             )

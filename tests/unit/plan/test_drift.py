@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
+from emu.netfilter.model import Chain, Rule, Table
 from emu.plan import drift
 from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsKind, NetnsPlan, PolicyRule, Role, Route, Sysctl
 
@@ -58,7 +59,7 @@ def test_a_changed_neighbor_a_changed_fdb_entry_and_a_changed_sysctl_are_named()
         sysctls=(Sysctl(key="net.ipv4.ip_forward", value="0"),),
     )
     assert found(actual) == [
-        "node1: sysctl net.ipv4.ip_forward: wanted net.ipv4.ip_forward = 1, got net.ipv4.ip_forward = 0",
+        "node1: sysctl net.ipv4.ip_forward: wanted 1, got 0",
         "node1: neighbor 10.244.2.0 dev flannel.1: wanted 10.244.2.0 dev flannel.1 lladdr 02:00:00:00:00:02 PERMANENT,"
         " got 10.244.2.0 dev flannel.1 lladdr 02:00:00:00:00:99 PERMANENT",
         "node1: FDB entry 02:00:00:00:00:02 dev flannel.1: wanted 02:00:00:00:00:02 dev flannel.1"
@@ -77,3 +78,35 @@ def test_a_link_that_is_gone_is_repaired_with_all_that_hung_on_it() -> None:
     actual = replace(WANTED, links=(), addresses=(), routes=(), neighbors=(), fdb=())
     repair = drift.drift(WANTED, actual)[0].change.added
     assert repair == (LINK, *WANTED.addresses, ROUTE, *WANTED.neighbors, *WANTED.fdb)
+
+
+def test_what_went_down_with_a_link_is_told_and_mended_with_it() -> None:
+    actual = replace(WANTED, links=(replace(LINK, up=False),), routes=())
+    (each,) = drift.drift(WANTED, actual)
+    assert str(each) == "node1: link flannel.1: wanted up, got down"
+    assert each.change.added == (LINK, ROUTE)
+
+
+def test_a_link_drift_says_what_is_different_and_nothing_else() -> None:
+    port = Link(name="veth1", kind="veth", role=Role.HOST_VETH, owner="default/web", master="cni0", hairpin=True)
+    wanted = replace(WANTED, links=(*WANTED.links, port))
+    actual = replace(WANTED, links=(*WANTED.links, replace(port, hairpin=False, mtu=1400)))
+    (each,) = drift.drift(wanted, actual)
+    assert str(each) == "node1: link veth1: wanted mtu 1500, hairpin on, got mtu 1400, hairpin off"
+
+
+def test_a_route_the_kernel_made_for_an_address_is_missed_when_only_it_is_gone() -> None:
+    bridge = Link(name="cni0", kind="bridge", role=Role.BRIDGE, owner="node1")
+    address = Address(dev="cni0", address=ip_interface("10.244.1.1/24"))
+    wanted = replace(WANTED, links=(LINK, bridge), addresses=(*WANTED.addresses, address))
+    (each,) = drift.drift(wanted, wanted)
+    text = "10.244.1.0/24 dev cni0 proto kernel scope link src 10.244.1.1"
+    assert str(each) == f"node1: route 10.244.1.0/24: missing: {text}"
+    assert [drift.same(route, route) for route in each.change.added] == [True]
+
+
+def test_a_rule_drift_names_table_and_chain() -> None:
+    drop = Rule(target="DROP")
+    wanted = replace(WANTED, tables=(Table(4, "filter", (Chain("FORWARD", (drop,), policy="ACCEPT"),)),))
+    (each,) = drift.drift(wanted, replace(wanted, tables=()))
+    assert str(each) == "node1: iptables -t filter, chain FORWARD: missing: -A FORWARD -j DROP"
