@@ -5,6 +5,7 @@ it rests after each round, which costs the lab 100 wake-ups a second and not one
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import threading
@@ -40,10 +41,16 @@ def opener(netns_of: Callable[[str], Netns]) -> OpenSocket:
 
 class Recorder:
     """Armed when the constructor returns. With `fd` (a file or a pipe; it stays the caller's) frames are written there
-    as pcapng while it runs; without, they are kept for `stop`. Raises KernelError, NotPermitted."""
+    as pcapng while it runs; without, they are kept for `stop`. With `lenient` a point whose interface is not there
+    (a Pod has just gone, somebody deleted a link) is left out and listed in `absent`. Raises KernelError,
+    NotPermitted."""
 
-    def __init__(self, points: Sequence[CapturePoint], open_socket: OpenSocket, *, fd: int | None = None) -> None:
+    def __init__(
+        self, points: Sequence[CapturePoint], open_socket: OpenSocket, *, fd: int | None = None, lenient: bool = False
+    ) -> None:
         self.points = tuple(points)
+        self._lenient = lenient
+        self.absent: tuple[CapturePoint, ...] = ()
         self._taps: dict[int, Tap] = {}
         self._drops: dict[CapturePoint, int] = {}
         self._frames: list[Frame] = []  # read, and not written
@@ -106,14 +113,25 @@ class Recorder:
     def _tap_all(self, open_socket: OpenSocket) -> None:
         buffer = bytearray(LONGEST)
         for point in self.points:
-            try:
-                tap = Tap(point, open_socket(point.netns, point.ifname), buffer)
-            except PermissionError as error:
-                raise NotPermitted(f"cannot capture at {point}: packet sockets are not permitted") from error
-            except OSError as error:
-                raise KernelError(f"cannot capture at {point}: {error.strerror}") from error
+            tap = self._tap(point, open_socket, buffer)
+            if tap is None:
+                self.absent = (*self.absent, point)
+                continue
             self._taps[tap.sock.fileno()] = tap
             self._epoll.register(tap.sock, select.EPOLLIN)
+        self.points = tuple(tap.point for tap in self._taps.values())
+
+    def _tap(self, point: CapturePoint, open_socket: OpenSocket, buffer: bytearray) -> Tap | None:
+        """None: its interface, or its netns, is not there."""
+        try:
+            return Tap(point, open_socket(point.netns, point.ifname), buffer)
+        except PermissionError as error:
+            raise NotPermitted(f"cannot capture at {point}: packet sockets are not permitted") from error
+        except (OSError, KeyError) as error:
+            if self._lenient and (isinstance(error, KeyError) or error.errno == errno.ENODEV):
+                return None
+            reason = error.strerror if isinstance(error, OSError) else "there is no such netns"
+            raise KernelError(f"cannot capture at {point}: {reason}") from error
 
     def _output_to(self, fd: int) -> Output:
         output = Output(fd, self.points, {tap.point: tap.linktype for tap in self._taps.values()})

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from emu.capture.frame import ETHERNET, GSO, PARTIAL_CHECKSUM, RAW, Frame
-from emu.errors import KernelError
 from emu.trace.model import CapturePoint, Direction
 
 # include/uapi/linux: if_packet.h, if_ether.h, if_arp.h, sockios.h, asm-generic/socket.h
@@ -55,8 +54,9 @@ class Tap:
         sock.setblocking(False)
         try:
             sock.bind((point.ifname, ETH_P_ALL))
-        except OSError as error:
-            raise KernelError(f"cannot capture at {point}: {error.strerror}") from error
+        except OSError:
+            sock.close()
+            raise
         hardware = sock.getsockname()[3]
         self.linktype = ETHERNET if hardware in (ARPHRD_ETHER, ARPHRD_LOOPBACK) else RAW
         self._longest = _mtu(sock, point.ifname) + (18 if self.linktype == ETHERNET else 0)

@@ -93,12 +93,13 @@ def _how(value: Route) -> tuple[int, int, int]:
     return int(value.protocol) if protocol is None else protocol, scope, TYPES[value.type]
 
 
-def _rule(value: PolicyRule, _indexes: Indexes) -> bytes:
-    """A rule without addresses is of IPv4."""
+def _rule(value: PolicyRule, _indexes: Indexes, *, deleting: bool = False) -> bytes:
+    """A rule without addresses is of IPv4. Any action is deleted: somebody's may be `blackhole`."""
     given = value.src or value.dst
     table = value.table if value.table < 256 else 0
     sizes = (_prefix(value.dst), _prefix(value.src))
-    head = _RT.pack(_family(given.version if given else 4), *sizes, 0, table, 0, 0, _FR_ACT_TO_TBL, 0)
+    action = 0 if deleting else _FR_ACT_TO_TBL
+    head = _RT.pack(_family(given.version if given else 4), *sizes, 0, table, 0, 0, action, 0)
     parts = [head, attr_u32(_FRA_PRIORITY, value.priority), attr_u32(_FRA_TABLE, value.table)]
     for kind, network in ((_FRA_DST, value.dst), (_FRA_SRC, value.src)):
         if network is not None:
@@ -145,6 +146,8 @@ def add(value: _State, indexes: Indexes) -> Request:
 
 def delete(value: _State, indexes: Indexes) -> Request:
     _, kind, _, build = _BUILDERS[type(value)]
+    if isinstance(value, Route):
+        return Request(kind, 0, _route(value, indexes, deleting=True))
     return Request(
-        kind, 0, _route(value, indexes, deleting=True) if isinstance(value, Route) else build(value, indexes)
+        kind, 0, _rule(value, indexes, deleting=True) if isinstance(value, PolicyRule) else build(value, indexes)
     )

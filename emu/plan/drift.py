@@ -73,7 +73,7 @@ def _connected(wanted: NetnsPlan, have: Mapping[Hashable, object]) -> Iterator[R
         there = isinstance(link, Link) and link.up and diff.key(address) in have
         if there and network.prefixlen < network.max_prefixlen:
             own = {"src": address.address.ip, "scope": "link"} if network.version == 4 else {"metric": METRIC_V6}
-            yield Route(dst=network, dev=address.dev, protocol="kernel", **own)  # type: ignore[arg-type]
+            yield Route(dst=network, dev=address.dev, protocol="kernel", **own)
 
 
 def _without(wanted: NetnsPlan, have: Mapping[Hashable, object]) -> tuple[set[str], set[str]]:

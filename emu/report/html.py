@@ -67,7 +67,7 @@ def _result(result: TraceResult) -> Iterator[str]:
 def _leg(name: str, expected: Leg | None, got: Leg | None) -> Iterator[str]:
     if expected is None and got is None:
         return
-    ended = words.ending(got) if got else "nothing came back"
+    ended = words.ended(expected, got)
     rows = side_by_side(expected, got)
     yield f'<h3>{name} <span class="dim">{escape(ended)}</span></h3>\n'
     if not rows:

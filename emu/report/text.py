@@ -67,7 +67,9 @@ def _notes(result: TraceResult, pen: _Pen) -> Iterator[str]:
 
 
 def _leg(name: str, expected: Leg | None, got: Leg | None, pen: _Pen) -> Iterator[str]:
-    ended = words.ending(got) if got else "nothing came back"
+    ended = (
+        words.unseen(expected) if words.nowhere(expected, got) else words.ending(got) if got else "nothing came back"
+    )
     yield ""
     yield from _labelled(name, _wrap(ended, WIDTH - _LABEL), pen, style="place", indent=0)
     if got and got.origin:

@@ -39,6 +39,22 @@ def ending(leg: Leg) -> str:
     return f"{leg.verdict}: {leg.reason}" if leg.reason else str(leg.verdict)
 
 
+def ended(expected: Leg | None, got: Leg | None) -> str:
+    """How a leg went, for its heading."""
+    if nowhere(expected, got):
+        return unseen(expected)
+    return ending(got) if got else "nothing came back"
+
+
+def nowhere(expected: Leg | None, got: Leg | None) -> bool:
+    """Nothing was seen, and nothing should have been."""
+    return expected is not None and not expected.hops and (got is None or not got.hops)
+
+
+def unseen(leg: Leg | None) -> str:
+    return f"seen at no interface, as predicted ({ending(leg)})" if leg else ""
+
+
 def packet(headers: Headers) -> str:
     """`10.244.1.2:40000 → 10.96.0.10:53 udp ttl 64 SYN`."""
     note = f"  {headers.note}" if headers.note else ""

@@ -217,7 +217,7 @@ class Testbed:
         """Trace every kind of path of the testbed; with `fd`, all of it goes there as one pcapng."""
         cluster, plan = self._current()
         flows = every_path(cluster, plan)
-        recorder = Recorder(all_points(plan), opener(self.host.netns), fd=fd) if fd is not None else None
+        recorder = Recorder(all_points(plan), opener(self.host.netns), fd=fd, lenient=True) if fd is not None else None
         results = []
         try:
             for number, flow in enumerate(flows):
@@ -258,7 +258,7 @@ class Testbed:
         """Record at the chosen points to `fd` until told to end or its reader has gone. `armed` is told their names
         once no packet can be missed. Returns drops by point."""
         _, plan = self._current()
-        recorder = Recorder(points(plan, selectors or ("all",)), opener(self.host.netns), fd=fd)
+        recorder = Recorder(points(plan, selectors or ("all",)), opener(self.host.netns), fd=fd, lenient=True)
         try:
             armed([str(point) for point in recorder.points])
             while not until.wait(0.1) and not recorder.wait(0):

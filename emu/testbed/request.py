@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from emu.trace.model import Flow
 
 TIMEOUT_S = 1.5  # a dropped packet is known by silence; TCP repeats its SYN after 1 s
+UNREACHABLE_S = 4.0  # a router asks three times, a second apart, for the MAC of a next hop before it gives up
+
+IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
 
 OpenSocket = Callable[[int, int, int], socket.socket]  # (family, type, protocol) in the source's netns
 
@@ -53,6 +56,7 @@ def _udp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
     with _bound(flow, open_socket(_family(flow), socket.SOCK_DGRAM, 0)) as sock:
         sport = sock.getsockname()[1]
         sock.settimeout(timeout_s)
+        _hear_errors(sock)
         try:
             sock.connect((str(flow.dst), flow.dport))
             sock.send(_dns_question() if flow.dport == 53 else b"hostname")
@@ -77,6 +81,7 @@ def _icmp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
     checksum = 0 if v6 else _checksum(struct.pack("!BBH", request, 0, 0) + body)
     with open_socket(_family(flow), socket.SOCK_RAW, protocol) as sock:
         sock.settimeout(timeout_s)
+        _hear_errors(sock)
         try:
             sock.connect((str(flow.dst), 0))
             sock.send(struct.pack("!BBH", request, 0, checksum) + body)
@@ -87,6 +92,13 @@ def _icmp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
                     return Reply(identifier, "echo reply", ok=True)
         except OSError as error:
             return Reply(identifier, _words(error), ok=False)
+
+
+def _hear_errors(sock: socket.socket) -> None:
+    """Of ICMP's errors a socket is told "port unreachable" alone, unless it asks for all of them (ip(7))."""
+    v6 = sock.family == socket.AF_INET6
+    level, option = (socket.IPPROTO_IPV6, IPV6_RECVERR) if v6 else (socket.IPPROTO_IP, IP_RECVERR)
+    sock.setsockopt(level, option, 1)
 
 
 def _checksum(data: bytes) -> int:

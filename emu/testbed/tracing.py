@@ -12,13 +12,17 @@ from emu.kernel.netns import Netns, socket_in
 from emu.kernel.tracing import FlowTrace, KernelLookup
 from emu.plan.model import IPAddress, NetnsKind, Plan
 from emu.testbed import request
+from emu.trace.changed import endpoint
 from emu.trace.compare import compare
 from emu.trace.correlate import correlate
 from emu.trace.explain import explain
+from emu.trace.flooding import without_copies
 from emu.trace.model import CapturePoint, Flow, Hop, Prediction, TraceResult
 from emu.trace.predict import predict
 
 Send = Callable[[Flow], request.Reply]
+MOST_POINTS = 200
+UNREACHABLE = "unreachable: host"
 NetnsOf = Callable[[str], Netns]
 
 
@@ -28,17 +32,19 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
     points = watched(plan, prediction)
     nodes = {name: netns_of(name) for name in sorted({point.netns for point in points}) if _is_node(plan, name)}
     with FlowTrace(nodes, flow.proto, addresses(prediction), variant=plan.iptables) as rules:
-        recorder = Recorder(points, opener(netns_of))
+        recorder = Recorder(points, opener(netns_of), lenient=True)
         try:
-            reply = send(flow) if send else request.send(flow, lambda *how: socket_in(netns_of(flow.netns), *how))
+            reply = send(flow) if send else _request(flow, prediction, netns_of)
             recorder.settle()
         finally:
             capture = recorder.stop()
         sent = replace(flow, sport=reply.sport or flow.sport)
-        seen = correlate(records(capture.frames), sent, _destinations(prediction))
+        taken, notes = without_copies(records(capture.frames), plan)
+        seen = correlate(taken, sent, _destinations(prediction))
         with KernelLookup(netns_of, rules) as lookup:
             observed = explain(seen, plan, lookup)
-        lost = rules.lost
+        unseen = send is not None and not seen.forward.hops and bool(_first_hops(prediction))
+        warnings = (*notes, *_warnings(recorder, rules), *([_sent_nothing(flow)] if unseen else []))
     matched, difference = compare(prediction, observed)
     return TraceResult(
         flow=sent,
@@ -48,16 +54,39 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
         difference=difference,
         reply_text=reply.text,
         dropped_by_capture=sum(capture.drops.values()),
-        warnings=("the kernel had more trace events than there was room for",) if lost else (),
+        warnings=warnings,
     )
+
+
+def _request(flow: Flow, prediction: Prediction, netns_of: NetnsOf) -> request.Reply:
+    slow = any(hop.inner.note == UNREACHABLE for path in prediction.paths if path.reply for hop in path.reply.hops)
+    timeout_s = request.UNREACHABLE_S if slow else request.TIMEOUT_S
+    return request.send(flow, lambda *how: socket_in(netns_of(flow.netns), *how), timeout_s)
+
+
+def _first_hops(prediction: Prediction) -> tuple[Hop, ...]:
+    return tuple(hop for path in prediction.paths for hop in path.forward.hops[:1])
+
+
+def _sent_nothing(flow: Flow) -> str:
+    return f"the command sent no {flow.proto} packet to {endpoint(flow.dst, flow.dport)}"
+
+
+def _warnings(recorder: Recorder, rules: FlowTrace) -> Iterator[str]:
+    for point in recorder.absent:
+        yield f"there is no interface {point}"
+    if rules.lost:
+        yield "the kernel had more trace events than there was room for"
 
 
 def watched(plan: Plan, prediction: Prediction) -> tuple[CapturePoint, ...]:
-    """Every interface of the fabric and the Nodes, and of the Pods the flow may come to."""
+    """Every interface, so that a packet is found where nobody expects it; of a large cluster those of the fabric and
+    the Nodes, and of the Pods the flow may come to."""
+    every = all_points(plan)
+    if len(every) <= MOST_POINTS:
+        return every
     pods = {hop.point.netns for hop in _hops(prediction)} | {prediction.flow.netns}
-    return tuple(
-        point for point in all_points(plan) if plan.netns[point.netns].kind is not NetnsKind.POD or point.netns in pods
-    )
+    return tuple(point for point in every if plan.netns[point.netns].kind is not NetnsKind.POD or point.netns in pods)
 
 
 def addresses(prediction: Prediction) -> set[IPAddress]:

@@ -34,7 +34,7 @@ def between(before: Hop, after: Hop) -> Iterator[str]:
     if old and not new:
         yield f"{old.kind.upper()} taken off"
     if (before.src_mac, before.dst_mac) != (after.src_mac, after.dst_mac) and after.src_mac and after.dst_mac:
-        yield f"MAC {after.src_mac} → {after.dst_mac}"
+        yield f"frame from {after.src_mac} to {after.dst_mac}"
 
 
 def endpoint(address: IPAddress, port: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from emu.plan.model import IPAddress, Role
-from emu.trace.changed import with_changes
+from emu.trace.changed import flow_text, with_changes
 from emu.trace.model import Direction, Flow, Headers, Hop, Leg, PacketRecord, Path, Verdict
 
 ICMP = ("icmp", "icmp6")
@@ -91,8 +91,13 @@ def _answers(record: PacketRecord, forward: Sequence[Hop]) -> bool:
     got = record.inner
     assert got is not None
     if is_error(got):
-        return any(got.dst == hop.inner.src for hop in forward)
+        return any(got.dst == hop.inner.src and _about(record, hop.inner) for hop in forward)
     return any(_turned(got, hop.inner) for hop in forward)
+
+
+def _about(record: PacketRecord, asked: Headers) -> bool:
+    """An error may be about an earlier packet: a Node gives up asking for a MAC after three seconds."""
+    return record.summary in ("", f"about {asked.proto} {flow_text(asked)}")
 
 
 def _turned(got: Headers, asked: Headers) -> bool:

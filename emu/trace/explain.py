@@ -4,15 +4,19 @@ the routes, the neighbor table and the forwarding tables say to exactly this pac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from emu.netfilter import normal
 from emu.plan.model import IPAddress, Plan, Role
 from emu.trace.changed import endpoint
-from emu.trace.model import Cause, CauseKind, Direction, Headers, Hop, Leg, Path
+from emu.trace.model import Cause, CauseKind, Direction, Headers, Hop, Leg, Path, Verdict
 
 _VIA = re.compile(r"\bvia (?:inet6? )?(\S+)")
+_DEV = re.compile(r"\bdev (\S+)")
+_BASE_CHAIN = re.compile(r"-[AP] (INPUT|FORWARD|POSTROUTING)\b")
+CHANGED = "source is changed"
 _FIELD = re.compile(r"\b(src|dst|sport|dport|id)=(\S+)")
 
 
@@ -52,12 +56,15 @@ class _Asking:
     def leg(self, leg: Leg, reply: bool) -> Leg:
         if not leg.hops:
             return leg
-        following = (*leg.hops[1:], None)
-        told = (
-            replace(hop, causes=tuple(self._step(hop, after, reply)))
-            for hop, after in zip(leg.hops, following, strict=True)
-        )
-        return replace(leg, hops=tuple(told), origin=tuple(self._origin(leg.hops[0])))
+        hops: list[Hop] = []
+        waiting: tuple[Cause, ...] = ()
+        for hop, after in zip(leg.hops, (*leg.hops[1:], None), strict=True):
+            rules = (*waiting, *(self._rules(hop.point.netns, hop.inner) if _comes_in(hop) else ()))
+            rules, waiting = _up_to(rules) if _goes_up(hop, after) else (rules, ())
+            rules = tuple(_telling(cause, hop, after) for cause in rules)
+            hops.append(replace(hop, causes=_in_order(rules, tuple(self._step(hop, after, rules, reply)))))
+        told = replace(leg, hops=tuple(hops), origin=tuple(self._origin(leg.hops[0])))
+        return _ended(told)
 
     def _origin(self, first: Hop) -> Iterator[Cause]:
         """Before the first hop: what the sender's own netns did to the packet, from its socket on."""
@@ -66,31 +73,40 @@ class _Asking:
         netns, seen = first.point.netns, first.inner
         entry = self.lookup.conntrack(netns, seen)
         yield from self._rules(netns, original(entry, seen))
+        if _source_is_restored(entry, seen):
+            yield _cause(CauseKind.CONNTRACK, netns, entry, f"source back to {endpoint_of(seen)}")
         yield from self._routed(netns, "", first.point.ifname, seen, _going(first))
 
-    def _step(self, hop: Hop, after: Hop | None, reply: bool) -> Iterator[Cause]:
+    def _step(self, hop: Hop, after: Hop | None, rules: Sequence[Cause], reply: bool) -> Iterator[Cause]:
         netns = hop.point.netns
-        rules = tuple(self._rules(netns, hop.inner)) if _comes_in(hop) else ()
-        yield from rules
         if after is None:
             yield from self._end(hop)
         elif after.point.netns != netns:
-            text = f"{hop.point} ↔ {after.point}"
-            yield _cause(CauseKind.LINK, netns, text, f"to {after.point}")
+            if self._joined(hop, after):
+                yield _cause(CauseKind.LINK, netns, f"{hop.point} ↔ {after.point}", f"to {after.point}")
         else:
             if not any(cause.effect.startswith(("DNAT", "source")) for cause in rules):
                 yield from self._translated(hop, after, reply)
             yield from self._within(hop, after)
 
+    def _joined(self, hop: Hop, after: Hop) -> bool:
+        """The next hop is the other end of this hop's link, not merely where the packet was seen next."""
+        plan = self.plan.netns.get(hop.point.netns)
+        link = plan.link(hop.point.ifname) if plan else None
+        return link is not None and link.peer == (after.point.netns, after.point.ifname)
+
     def _end(self, hop: Hop) -> Iterator[Cause]:
         if hop.direction is Direction.OUT:
             return
-        text = self._route(hop.point.netns, self._stack(hop), hop.inner.src, hop.inner)
+        netns = hop.point.netns
+        text = self._route(netns, self._stack(hop), hop.inner.src, hop.inner)
         if text.startswith("local"):
             shown = endpoint(hop.inner.dst, hop.inner.dport)
-            yield _cause(CauseKind.LOCAL, hop.point.netns, text, f"delivered to {shown}")
-        else:
-            yield from _some(CauseKind.ROUTE, hop.point.netns, text, "")
+            yield _cause(CauseKind.LOCAL, netns, text, f"delivered to {shown}")
+            return
+        yield from _some(CauseKind.ROUTE, netns, text, "")
+        if dev := _DEV.search(text):
+            yield from self._next_hop(netns, dev[1], text, hop.inner)
 
     def _translated(self, hop: Hop, after: Hop, reply: bool) -> Iterator[Cause]:
         a, b = hop.inner, after.inner
@@ -109,6 +125,9 @@ class _Asking:
             if hop.encapsulation and not outer:
                 text = self._route(netns, hop.point.ifname, hop.encapsulation.outer.src, hop.encapsulation.outer)
                 yield from _some(CauseKind.LOCAL, netns, text, f"{hop.encapsulation.kind.upper()} taken off by {dev}")
+            elif _goes_up(hop, after):
+                text = self.lookup.bridge_fdb(netns, dev, hop.dst_mac)
+                yield from _some(CauseKind.BRIDGE, netns, text, f"for {dev} itself")
         elif hop.point.role is Role.TUNNEL and after.encapsulation and outer:
             text = self.lookup.fdb(netns, hop.point.ifname, hop.dst_mac)
             yield from _some(CauseKind.FDB, netns, text, f"{after.encapsulation.kind.upper()} to {outer.dst}")
@@ -126,12 +145,17 @@ class _Asking:
         """The route to where the packet goes now, for the source it came with, and the next hop's neighbor entry."""
         text = self._route(netns, iif, came.src, going)
         yield from _some(CauseKind.ROUTE, netns, text, f"to {dev}")
-        via = _VIA.search(text)
+        yield from self._next_hop(netns, dev, text, going)
+
+    def _next_hop(self, netns: str, dev: str, route: str, going: Headers) -> Iterator[Cause]:
+        via = _VIA.search(route)
         next_hop = _address(via[1], going.dst) if via else going.dst
         yield from _some(CauseKind.NEIGHBOR, netns, self.lookup.neighbor(netns, dev, next_hop), "")
 
     def _route(self, netns: str, iif: str, src: IPAddress, to: Headers) -> str:
-        return self.lookup.route(netns, src, to.dst, iif, 0, to.proto, to.sport, to.dport)
+        asked = (to.dst, iif, 0, to.proto, to.sport, to.dport)
+        # An answer whose source has been translated back was routed with the source its socket gave it.
+        return self.lookup.route(netns, src, *asked) or ("" if iif else self.lookup.route(netns, None, *asked))
 
     def _stack(self, hop: Hop) -> str:
         """The device IP thinks the packet came by: for a bridge's port, the bridge."""
@@ -145,6 +169,54 @@ class _Asking:
     def _rules(self, netns: str, headers: Headers) -> Iterator[Cause]:
         for line in self.lookup.rules(netns, headers):
             yield _cause(CauseKind.RULE, netns, line, effect_of(line))
+
+
+def _in_order(rules: Sequence[Cause], rest: Sequence[Cause]) -> tuple[Cause, ...]:
+    """PREROUTING comes before the choice of a route, the other hooks behind it."""
+    before, behind = _up_to(rules)
+    routes = next((at for at, cause in enumerate(rest) if cause.kind is CauseKind.ROUTE), -1) + 1
+    return (*before, *rest[:routes], *behind, *rest[routes:])
+
+
+def _source_is_restored(entry: str, seen: Headers) -> bool:
+    """A Node's own answer to a translated packet: conntrack's reply direction has another source."""
+    reply: dict[str, str] = dict(_FIELD.findall(entry))  # the last wins: the reply's
+    return reply.get("dst") == str(seen.dst) and reply.get("src", str(seen.src)) != str(seen.src)
+
+
+def _goes_up(hop: Hop, after: Hop | None) -> bool:
+    """From a bridge's port to the bridge itself: the port has PREROUTING alone, the rest comes behind the bridge."""
+    if after is None or (after.point.netns, after.direction) != (hop.point.netns, Direction.IN):
+        return False
+    return hop.direction is Direction.IN and after.point.role is Role.BRIDGE
+
+
+def _up_to(rules: Sequence[Cause]) -> tuple[tuple[Cause, ...], tuple[Cause, ...]]:
+    """The rules of PREROUTING, and those of the hooks behind it."""
+    later = (at for at, cause in enumerate(rules) if _BASE_CHAIN.search(cause.text))
+    at = next(later, len(rules))
+    return tuple(rules[:at]), tuple(rules[at:])
+
+
+def _telling(cause: Cause, hop: Hop, after: Hop | None) -> Cause:
+    """A masquerade's rule does not say which address it took; the next hop shows it."""
+    if cause.effect != CHANGED or after is None or endpoint_of(hop.inner) == (shown := endpoint_of(after.inner)):
+        return cause
+    return replace(cause, effect=f"source becomes {shown}")
+
+
+def endpoint_of(headers: Headers) -> str:
+    return endpoint(headers.src, headers.sport if headers.dport else 0)
+
+
+def _ended(leg: Leg) -> Leg:
+    """Seen last coming in: delivered if it is for an address there and no rule dropped it."""
+    last = leg.hops[-1]
+    taken = any(cause.kind is CauseKind.LOCAL for cause in last.causes)
+    refused = any(cause.kind is CauseKind.RULE and cause.effect in ("drop", "reject") for cause in last.causes)
+    if leg.verdict is not Verdict.DELIVERED or (taken and not refused):
+        return leg
+    return replace(leg, verdict=Verdict.DROPPED, reason=f"last seen entering {last.point}")
 
 
 def original(entry: str, seen: Headers) -> Headers:
@@ -185,9 +257,10 @@ def effect_of(line: str) -> str:
         case "DNAT":
             return f"DNAT to {options.split()[-1]}"
         case "MASQUERADE" | "SNAT":
-            return "source is changed"
+            return CHANGED
         case "MARK":
-            return f"mark {options.split()[-1]}"
+            value, mask = normal.xmark(options)
+            return f"mark {value:#x} {'set' if mask else 'flipped'}"
         case "ACCEPT" | "DROP" | "REJECT":
             return target.lower()
     return ""
