@@ -6,6 +6,7 @@ Source: kubernetes pkg/kubelet/envvars/envvars.go, pkg/kubelet/kubelet_pods.go, 
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 
 from emu.api.objects import Container, EnvVar, Objects, Pod, Service, ServicePort
@@ -74,13 +75,17 @@ def _shared(*services: Service) -> Mapping[str, str]:
     return service_variables(services)
 
 
-def of_container(pod: Pod, container: Container, base: Mapping[str, str]) -> dict[str, str]:
-    """`base` (Service variables and the runtime's own) and the container's `env` over it, in order: an entry may
-    refer to those before it and to `base`."""
-    env = dict(base)
+def of_container(
+    pod: Pod, container: Container, base: Mapping[str, str], services: Mapping[str, str]
+) -> Mapping[str, str]:
+    """`base` (the runtime's own), the Service variables over it, and the container's `env` over both, in order: an
+    entry may refer to all before it. The Service variables are not copied: there are hundreds, the same for all
+    Pods of a namespace."""
+    env = {**base, **services}
     for variable in container.env:
         env[variable.name] = _value(pod, variable, env)
-    return env
+    own = {name: value for name, value in env.items() if services.get(name) != value}
+    return ChainMap(own, services)  # type: ignore[arg-type]  # nobody writes to it
 
 
 def _value(pod: Pod, variable: EnvVar, env: Mapping[str, str]) -> str:

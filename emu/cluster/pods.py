@@ -75,7 +75,7 @@ def _made(  # noqa: PLR0917 - one argument for each part it is remembered by
         status=PodStatus(pod_ip=pod_ip, pod_ips=pod_ips, host_ip=host_ip),
     )
     host = podfiles.hostname(name, spec)
-    base = {"HOME": "/root", "HOSTNAME": host, **services}
+    environs = ({"HOME": "/root", "HOSTNAME": host}, services)
     try:
         return Pod(
             namespace=namespace,
@@ -85,8 +85,10 @@ def _made(  # noqa: PLR0917 - one argument for each part it is remembered by
             addresses=tuple(ip_address(entry.ip) for entry in pod_ips),
             labels=labels,
             hostname=host,
-            containers=tuple(_container(pod, container, base, registry) for container in spec.containers),
-            init_containers=tuple(_container(pod, container, base, registry) for container in spec.init_containers),
+            containers=tuple(_container(pod, container, registry, *environs) for container in spec.containers),
+            init_containers=tuple(
+                _container(pod, container, registry, *environs) for container in spec.init_containers
+            ),
             restart_policy=spec.restart_policy,
             grace_period_s=spec.termination_grace_period_seconds,
             resolv_conf=podfiles.resolv_conf(spec, namespace, topology),
@@ -129,11 +131,13 @@ def _checked(registry: Registry, obj: KubeObject, spec: PodSpec) -> bool:
     return True
 
 
-def _container(pod: PodObject, container: Container, base: Mapping[str, str], registry: Registry) -> ContainerPlan:
+def _container(
+    pod: PodObject, container: Container, registry: Registry, base: Mapping[str, str], services: Mapping[str, str]
+) -> ContainerPlan:
     """Of one name, the container's `env` wins over the Service variables, and these over the image's."""
     term = {"TERM": "xterm"} if container.tty else {}
     image = _image(container, registry)
-    env = environment.of_container(pod, container, {"PATH": environment.PATH, **term, **image.env, **base})
+    env = environment.of_container(pod, container, {"PATH": environment.PATH, **term, **image.env, **base}, services)
     if container.command or container.args:
         container = replace(
             container,
