@@ -15,15 +15,18 @@ _STYLE = """
   :root { --fg: #e4e8ec; --bg: #14181c; --soft: #1f252b; --line: #38424c; --dim: #9aa6b1 }
 }
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--fg); background: var(--bg); margin: 2rem auto;
-  max-width: 76rem; padding: 0 1rem }
+  max-width: 90rem; padding: 0 1rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 0 } h3 { font-size: .95rem; margin: 1rem 0 .3rem }
 .good { color: #2c8a4b } .bad { color: #c0392b } .dim { color: var(--dim) }
 details { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; margin: .6rem 0 }
 summary { cursor: pointer } summary h2 { display: inline }
-table { border-collapse: collapse; width: 100%; font-size: .85rem }
+table { border-collapse: collapse; width: 100%; table-layout: fixed; min-width: 45rem;
+  font-size: .85rem }
 td, th { border-top: 1px solid var(--line); padding: .3rem .5rem; text-align: left; vertical-align: top }
 code, pre { font: .8rem ui-monospace, monospace; overflow-wrap: anywhere } pre { white-space: pre-wrap }
-.way { overflow-x: auto } .place { fill: var(--soft); stroke: var(--line) }
+.way { overflow-x: auto } .way svg { max-width: max(100%, 60rem); height: auto }
+.mark { width: 1rem } .where { width: 15% } .packet { width: 32% }
+.place { fill: var(--soft); stroke: var(--line) }
 .name { font: 600 12px system-ui; fill: var(--fg) } .point { font: 11px ui-monospace, monospace; fill: #fff;
   text-anchor: middle } .small { font: 10px ui-monospace, monospace; fill: var(--dim) } .outer { fill: #b3541e }
 .wire { stroke: var(--dim); stroke-width: 1.5 } .wire.tunnel { stroke: #b3541e; stroke-width: 4; opacity: .6 }
@@ -73,11 +76,12 @@ def _leg(name: str, expected: Leg | None, got: Leg | None) -> Iterator[str]:
     if not rows:
         return
     yield f'<div class="way">{svg.leg(rows)}</div>\n'
-    yield "<table><tr><th></th><th>where</th><th>packet</th><th>why it went on</th></tr>\n"
+    yield '<div class="way"><table><tr><th class="mark"></th><th class="where">where</th><th class="packet">packet</th>'
+    yield "<th>why it went on</th></tr>\n"
     if got and got.origin:
         yield f"<tr><td></td><td>from the socket</td><td></td><td>{_causes(got.origin)}</td></tr>\n"
     yield from (_row(row) for row in rows)
-    yield "</table>\n"
+    yield "</table></div>\n"
 
 
 def _row(row: Row) -> str:

@@ -12,7 +12,7 @@ from emu.report import words
 from emu.trace.compare import Row
 from emu.trace.model import Hop
 
-STEP, TALL, MARGIN = 118, 122, 12
+STEP, WIDE, TALL, MARGIN = 126, 108, 122, 12  # an interface name has up to 15 characters, and an arrow before it
 COLORS = {
     Role.POD_ETH: "#2f7d4f",
     Role.HOST_VETH: "#2f6f9f",
@@ -52,30 +52,32 @@ def _places(stops: Sequence[_Stop]) -> Iterator[str]:
         members = list(group)
         wide = members[-1].x - members[0].x + STEP - 10
         yield f'<rect class="place" x="{members[0].x}" y="8" width="{wide}" height="106" rx="8"/>'
-        yield f'<text class="name" x="{members[0].x + 8}" y="25">{escape(_short(name, wide))}</text>'
+        text = escape(_short(name, wide - 12, 7.2))
+        yield f'<text class="name" x="{members[0].x + 6}" y="25">{text}<title>{escape(name)}</title></text>'
 
 
 def _wires(stops: Sequence[_Stop]) -> Iterator[str]:
     for a, b in pairwise(stops):
         style = "wire tunnel" if a.hop.encapsulation and b.hop.encapsulation else "wire"
-        yield f'<line class="{style}" x1="{a.x + 100}" y1="52" x2="{b.x + 8}" y2="52"/>'
+        yield f'<line class="{style}" x1="{a.x + 4 + WIDE}" y1="52" x2="{b.x + 4}" y2="52"/>'
 
 
 def _stop(stop: _Stop) -> Iterator[str]:
-    hop, x = stop.hop, stop.x + 8
+    hop, x = stop.hop, stop.x + 4
     color = COLORS.get(hop.point.role, "#5f6b75")
     style = "stop" if stop.row.got else "stop unseen"
     edge = "#c0392b" if stop.row.wrong else color
     yield f"<g><title>{escape(words.packet(hop.inner))}</title>"
-    yield f'<rect class="{style}" x="{x}" y="36" width="92" height="32" rx="5" fill="{color}" stroke="{edge}"/>'
+    yield f'<rect class="{style}" x="{x}" y="36" width="{WIDE}" height="32" rx="5" fill="{color}" stroke="{edge}"/>'
     label = f"{words.ARROW[hop.direction]} {hop.point.ifname}"
-    yield f'<text class="point" x="{x + 46}" y="56">{escape(_short(label, 92))}</text>'
-    yield f'<text class="small" x="{x}" y="84">{escape(_short(str(hop.inner.src), 92))}</text>'
-    yield f'<text class="small" x="{x}" y="97">{escape(_short("→ " + str(hop.inner.dst), 92))}</text>'
+    yield f'<text class="point" x="{x + WIDE // 2}" y="56">{escape(_short(label, WIDE, 6.6))}</text>'
+    yield f'<text class="small" x="{x + 2}" y="84">{escape(_short(str(hop.inner.src), WIDE, 6))}</text>'
+    yield f'<text class="small" x="{x + 2}" y="97">{escape(_short(f"→ {hop.inner.dst}", WIDE, 6))}</text>'
     outer = f"in {hop.encapsulation.kind.upper()}" if hop.encapsulation else ""
-    yield f'<text class="small outer" x="{x}" y="110">{escape(outer)}</text></g>'
+    yield f'<text class="small outer" x="{x + 2}" y="110">{escape(outer)}</text></g>'
 
 
-def _short(text: str, pixels: int) -> str:
-    room = max(3, pixels // 7)
+def _short(text: str, pixels: int, each: float) -> str:
+    """As much of a text as fits, `each` pixels a character."""
+    room = max(3, int(pixels / each))
     return text if len(text) <= room else text[: room - 1] + "…"
