@@ -22,28 +22,36 @@ class StaleFlow:
 
 
 def stale_flows(old: Iterable[Frontend], new: Iterable[Frontend]) -> tuple[StaleFlow, ...]:
-    """An endpoint that is gone; a Service that is gone, or that had no endpoint until now."""
-    after = {(str(frontend), frontend.cluster_ip): frontend for frontend in new}
+    """An endpoint that is gone; a Service that is gone, or that had no endpoint until now (or was not there)."""
+    before, after = _by_name(old), _by_name(new)
     return tuple(
         stale
-        for frontend in old
-        if frontend.protocol == "UDP" and after.get((str(frontend), frontend.cluster_ip)) is not frontend
-        for stale in _stale(frontend, after.get((str(frontend), frontend.cluster_ip)))
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name) is not after.get(name)
+        for stale in _stale(before.get(name), after.get(name))
     )
 
 
-def _stale(old: Frontend, new: Frontend | None) -> Iterator[StaleFlow]:
-    before, after = _usable(old), _usable(new) if new else frozenset()
-    for address in (old.cluster_ip, *old.external_ips, *old.load_balancer_ips):
+def _by_name(frontends: Iterable[Frontend]) -> dict[tuple[str, IPAddress], Frontend]:
+    return {(str(each), each.cluster_ip): each for each in frontends if each.protocol == "UDP"}
+
+
+def _stale(old: Frontend | None, new: Frontend | None) -> Iterator[StaleFlow]:
+    before, after = _usable(old), _usable(new)
+    one = old or new
+    assert one
+    for address in (one.cluster_ip, *one.external_ips, *one.load_balancer_ips):
         if new is None or (after and not before):
-            yield StaleFlow(address=address, port=old.port)
+            yield StaleFlow(address=address, port=one.port)
         else:
             for backend in sorted({gone.address for gone in before - after}, key=int):
-                yield StaleFlow(address=address, port=old.port, backend=backend)
+                yield StaleFlow(address=address, port=one.port, backend=backend)
 
 
-def _usable(frontend: Frontend) -> frozenset[Backend]:
+def _usable(frontend: Frontend | None) -> frozenset[Backend]:
     """Ready endpoints, or those that still serve while they terminate, told apart by address and port alone."""
+    if frontend is None:
+        return frozenset()
     chosen = [each for each in frontend.backends if each.ready] or [
         each for each in frontend.backends if each.serving and each.terminating
     ]

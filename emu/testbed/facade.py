@@ -153,7 +153,8 @@ class Testbed:
         self.host.kernel.apply(changes, plan)
         self.cluster, self.plan = cluster, plan
         self.store.write(*objectmap.differences(before, cluster.objects))
-        self.host.flush(staleflows.stale_flows(old.frontends if old else (), cluster.frontends), cluster.nodes)
+        if old:
+            self.host.flush(staleflows.stale_flows(old.frontends, cluster.frontends), cluster.nodes)
         self.host.follow(changes, plan)
         self._stop_terminating()
         with self._settled:
