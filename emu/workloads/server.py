@@ -8,6 +8,7 @@ log's as the last, {op: "remove", id}; each comes back as {done: id}. A containe
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -251,7 +252,10 @@ class WorkloadService:
                 event.set()
             elif on_exit := self._on_exit.pop(message.get("exit", 0), None):
                 on_exit(message["code"])
+        killed = not self._gone
         self._gone = True
         for event in list(self._done.values()):
             event.set()
         self._channel.close()
+        while killed and self._on_exit:
+            self._on_exit.popitem()[1](-signal.SIGKILL)  # what it served has ended with it
