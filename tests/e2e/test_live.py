@@ -231,6 +231,31 @@ def test_a_udp_client_with_one_port_is_answered_after_its_pod_has_gone(testbed: 
     testbed(inside)
 
 
+@pytest.mark.parametrize("before", ["no Service", "no endpoints"])
+def test_a_udp_client_that_was_there_first_is_answered_as_soon_as_somebody_is_there(testbed: Labs, before: str) -> None:
+    def inside(lab: Testbed) -> None:
+        with opened(lab, "client", socket.SOCK_DGRAM) as sock:
+            if before == "no endpoints":
+                apply(lab, EARLY.format("nobody"))
+            sock.sendto(b"hostname", ("10.96.77.77", 8081))
+            apply(lab, EARLY.format("web"))
+            sock.sendto(b"hostname", ("10.96.77.77", 8081))
+            assert sock.recv(100).decode() in pods_there(lab, "web")
+
+    testbed(inside)
+
+
+EARLY = """
+apiVersion: v1
+kind: Service
+metadata: {{name: early}}
+spec:
+  clusterIP: 10.96.77.77
+  selector: {{app: {}}}
+  ports: [{{port: 8081, protocol: UDP}}]
+"""
+
+
 def test_a_tcp_connection_to_a_pod_that_stays_survives_a_scale_down(testbed: Labs) -> None:
     def inside(lab: Testbed) -> None:
         held: dict[str, socket.socket] = {}
@@ -273,6 +298,46 @@ def test_a_pod_that_dies_is_mended(testbed: Labs) -> None:
         assert not lab.check()
 
     testbed(inside)
+
+
+def test_a_new_template_replaces_the_pods_and_the_service_answers_all_the_while(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, deployment("roll", 3))
+        before, over, seen = pods_there(lab, "roll"), threading.Event(), Counter[str]()
+        client = threading.Thread(target=connecting, args=(lab, (cluster_ip(lab, "roll"), 80), over, seen))
+        client.start()
+        apply(lab, deployment("roll", 3).replace("hello:plain-text", "hello"))
+        wait_until(lambda: not set(before) & set(pods_there(lab, "roll")), "the old Pods are gone")
+        over.set()
+        client.join()
+        assert set(seen) == {"answered"}
+        assert len(pods(lab, "roll")) == 3
+        assert "<html>" in out(lab, "client", "curl -s roll")
+
+    testbed(inside)
+
+
+def test_a_daemonset_has_a_pod_on_every_node(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, AGENT)
+        assert sorted(each.spec.node_name for each in pods(lab, "agent")) == ["node1", "node2"]
+        lab.delete([("DaemonSet", "default", "agent")])
+        wait_until(lambda: not pods_there(lab, "agent"), "they are gone")
+        assert not lab.check()
+
+    testbed(inside)
+
+
+AGENT = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {containers: [{name: agent, image: nginxdemos/hello}]}
+"""
 
 
 def test_a_deleted_pod_of_a_deployment_is_replaced(testbed: Labs) -> None:

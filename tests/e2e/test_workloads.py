@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 
 import pytest
@@ -254,6 +255,36 @@ def test_a_container_that_exits_is_restarted_with_back_off(testbed: Labs) -> Non
         assert log(lab, "brief", previous=True).startswith("run")
 
     testbed(inside, manifests=CLIENT)
+
+
+def test_a_program_that_is_killed_in_its_pod_is_restarted(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        out(lab, "client", "kill -9 $(pgrep -nx sleep)")
+        wait_until(lambda: container(lab, "client").restart_count == 1, "restarted")
+        lab.wait_ready(8)
+        ended = container(lab, "client").last_state.terminated
+        assert ended and ended.exit_code == 137
+
+    testbed(inside, manifests=CLIENT)
+
+
+def test_what_the_shared_server_serves_is_not_called_running_when_that_server_is_killed(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        apply(lab, HELLO)
+        (server,) = out(lab, "node1", "pgrep -x 'emu workloads'").split()
+        os.kill(int(server), signal.SIGKILL)
+        wait_until(lambda: pod_status(pod(lab, "a")) == "CrashLoopBackOff", "it has crashed")
+        assert container(lab, "client").state.running
+
+    testbed(inside, manifests=CLIENT)
+
+
+HELLO = """
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec: {containers: [{name: hello, image: nginxdemos/hello}]}
+"""
 
 
 @pytest.mark.parametrize(
