@@ -74,6 +74,7 @@ def test_the_nginx_image_is_a_real_nginx(testbed: Labs) -> None:
     def inside(lab: Testbed) -> None:
         apply(lab, "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: n, image: nginx}]}}")
         address = pod(lab, "web").status.pod_ip
+        wait_until(lambda: run(lab, "client", f"curl -sI {address}").code == 0, "nginx listens")
         head = out(lab, "client", f"curl -sI {address}")
         version = out(lab, "node1", "nginx -v 2>&1").strip().rpartition("nginx/")[2]
         assert head.startswith("HTTP/1.1 200 OK")
