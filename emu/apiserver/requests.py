@@ -14,6 +14,7 @@ from emu.apiserver.results import trace_answer
 from emu.apiserver.status import ApiError
 from emu.apiserver.testbed import Testbed
 from emu.errors import EmuError, Place
+from emu.plan import expectations
 from emu.report.plan import plan_text
 
 
@@ -28,6 +29,7 @@ def status(testbed: Testbed, request: Request) -> Answer:
         "cni": testbed.topology.cni.mode,
         "proxy": testbed.topology.proxy.mode,
         "warnings": list(cluster.warnings) if cluster else [],
+        "expected": _expected(testbed),
     }
 
 
@@ -68,7 +70,12 @@ def plan(testbed: Testbed, request: Request) -> Answer:
 
 def check(testbed: Testbed, request: Request) -> Answer:
     drifts = testbed.check(bool(request.json().get("repair")))
-    return {"drifts": [_drift(each) for each in drifts]}
+    return {"drifts": [_drift(each) for each in drifts], "expected": _expected(testbed)}
+
+
+def _expected(testbed: Testbed) -> list[str]:
+    """What the plan expects the kernel to refuse."""
+    return list(expectations.told(testbed.plan)) if testbed.plan else []
 
 
 def _drift(drift: Any) -> dict[str, str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from emu.plan import render
-from emu.plan.model import IPAddress, NetnsPlan, Plan, Refusal
+from emu.plan.model import IPAddress, IPNetwork, NetnsPlan, Plan, Refusal
 
 MOST_LINES = 8
 
@@ -22,6 +20,10 @@ def sentence(netns: str, refusal: Refusal) -> str:
     return f"{netns}: the kernel refuses {command} ({refusal.error}): {refusal.why}"
 
 
-def towards(plan: NetnsPlan, dst: IPAddress) -> Iterator[Refusal]:
-    """Those that would have carried a packet to `dst`."""
-    return (each for each in plan.refused if each.route.dst.version == dst.version and dst in each.route.dst)
+def instead(plan: NetnsPlan, taken: IPNetwork, dst: IPAddress) -> str:
+    """Behind the effect of the route a packet takes to `dst`: the refused one it would have taken; or ""."""
+    for each in plan.refused:
+        network = each.route.dst
+        if network.version == dst.version and dst in network and network.prefixlen > taken.prefixlen:
+            return f", for the kernel refused {render.route(each.route)} ({each.error})"
+    return ""

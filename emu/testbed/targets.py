@@ -25,26 +25,34 @@ class Target:
 
 
 def source(cluster: Cluster, text: str) -> tuple[str, str]:
-    """(netns, label) of a Pod (`client`, `ns/client`, `pod/client`) or a Node (`node1`, `node/node1`)."""
+    """(netns, label) of a Pod (`client`, `ns/client`, `pod/client`), a Node (`node1`, `node/node1`) or a router."""
     kind, _, rest = text.partition("/")
-    if kind == "node" and rest in {node.name for node in cluster.nodes}:
+    if (kind == "node" and rest in _nodes(cluster)) or (kind == "router" and rest in _routers(cluster)):
         return rest, rest
     wanted = rest if kind == "pod" else text
     pod = next((pod for pod in cluster.pods if pod.key in (wanted, f"default/{wanted}")), None)
     if pod:
         return pod_netns(pod.namespace, pod.name), pod.key
-    if text in {node.name for node in cluster.nodes}:
+    if text in (*_nodes(cluster), *_routers(cluster)):
         return text, text
     raise InputError(f"no Pod or Node is called {text!r}", hint=f"one of: {', '.join(_sources(cluster))}")
 
 
 def _sources(cluster: Cluster) -> Iterator[str]:
-    yield from (node.name for node in cluster.nodes)
+    yield from (*_nodes(cluster), *_routers(cluster))
     yield from (pod.key.removeprefix("default/") for pod in cluster.pods)
 
 
+def _nodes(cluster: Cluster) -> tuple[str, ...]:
+    return tuple(node.name for node in cluster.nodes)
+
+
+def _routers(cluster: Cluster) -> tuple[str, ...]:
+    return tuple(router.name for router in cluster.routers)
+
+
 def target(cluster: Cluster, text: str) -> Target:
-    """`ADDRESS`, `[ADDRESS6]`, a Pod, a Node or a Service, each with `:PORT` or `:portname` behind it if wanted."""
+    """`ADDRESS`, `[ADDRESS6]`, a Pod, a Node, a router or a Service, each with `:PORT` or `:portname` behind it."""
     name, port = _split(text)
     for found in (_literal(name), _service(cluster, name, port), _pod(cluster, name, port), _node(cluster, name)):
         if found:
@@ -127,7 +135,9 @@ def _pod(cluster: Cluster, name: str, port: str) -> Target | None:
 
 def _node(cluster: Cluster, name: str) -> Target | None:
     node = next((node for node in cluster.nodes if node.name == name.removeprefix("node/")), None)
-    return Target(node.addresses[0].ip, 0, "") if node else None
+    router = next((router for router in cluster.routers if router.name == name.removeprefix("router/")), None)
+    found = node or (router.ports[0] if router else None)
+    return Target(found.addresses[0].ip, 0, "") if found else None
 
 
 def pod_of(cluster: Cluster, namespace: str, name: str) -> Pod | None:

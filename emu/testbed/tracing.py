@@ -40,7 +40,7 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
             capture = recorder.stop()
         sent = replace(flow, sport=reply.sport or flow.sport)
         taken, notes = without_copies(records(capture.frames), plan)
-        seen = correlate(taken, sent, _destinations(prediction))
+        seen = correlate(taken, sent, _destinations(prediction), _masqueraded(prediction))
         with KernelLookup(netns_of, rules) as lookup:
             observed = explain(seen, plan, lookup)
         unseen = send is not None and not seen.forward.hops and bool(_first_hops(prediction))
@@ -97,6 +97,12 @@ def addresses(prediction: Prediction) -> set[IPAddress]:
 def _destinations(prediction: Prediction) -> Collection[tuple[IPAddress, int]]:
     forward = (hop for path in prediction.paths for hop in path.forward.hops)
     return {(hop.inner.dst, hop.inner.dport) for hop in forward}
+
+
+def _masqueraded(prediction: Prediction) -> bool:
+    """Before the request is first seen: a Node's own, with a port that nobody knows beforehand."""
+    origins = (cause for path in prediction.paths for cause in path.forward.origin)
+    return any(" -j MASQUERADE" in cause.text for cause in origins)
 
 
 def _hops(prediction: Prediction) -> Iterator[Hop]:

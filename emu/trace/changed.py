@@ -31,6 +31,8 @@ def between(before: Hop, after: Hop) -> Iterator[str]:
     old, new = before.encapsulation, after.encapsulation
     if new and not old:
         yield f"{new.kind.upper()} to {new.outer.dst}"
+    if old and new and old.outer.ttl != new.outer.ttl:
+        yield f"outer ttl {old.outer.ttl} → {new.outer.ttl}"
     if old and not new:
         yield f"{old.kind.upper()} taken off"
     if (before.src_mac, before.dst_mac) != (after.src_mac, after.dst_mac) and after.src_mac and after.dst_mac:

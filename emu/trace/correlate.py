@@ -21,10 +21,13 @@ _STACKED = (Role.BRIDGE, Role.TUNNEL)
 Destination = tuple[IPAddress, int]
 
 
-def correlate(records: Iterable[PacketRecord], flow: Flow, backends: Collection[Destination] = ()) -> Path:
-    """`backends`: destinations NAT may have given the request before it is first seen, as for a Node's own packet."""
+def correlate(
+    records: Iterable[PacketRecord], flow: Flow, backends: Collection[Destination] = (), any_port: bool = False
+) -> Path:
+    """`backends`: destinations NAT may have given the request before it is first seen, as for a Node's own packet;
+    `any_port`: it may have changed the source port as well."""
     packets = _packets(records)
-    request = _request(packets, flow, {(flow.dst, flow.dport), *backends})
+    request = _request(packets, flow, {(flow.dst, flow.dport), *backends}, any_port)
     if request is None:
         return Path(forward=Leg(hops=(), verdict=Verdict.DROPPED, reason="the request was seen nowhere"))
     forward = _leg(request)
@@ -60,11 +63,11 @@ def _position(record: PacketRecord) -> tuple[int, int, int]:
 
 
 def _request(
-    packets: Sequence[list[PacketRecord]], flow: Flow, destinations: Collection[Destination]
+    packets: Sequence[list[PacketRecord]], flow: Flow, destinations: Collection[Destination], any_port: bool
 ) -> list[PacketRecord] | None:
     leaving = [packet for packet in packets if _leaves(packet[0], flow)]
     exact = (packet for packet in leaving if _goes_to(packet[0], flow, {(flow.dst, flow.dport)}))
-    translated = (packet for packet in leaving if _goes_to(packet[0], flow, destinations))
+    translated = (packet for packet in leaving if _goes_to(packet[0], flow, destinations, any_port))
     return next(exact, None) or next(translated, None)
 
 
@@ -76,13 +79,14 @@ def _leaves(record: PacketRecord, flow: Flow) -> bool:
     return inner.proto == proto and not is_error(inner) and inner.note not in ("echo reply", "SYN-ACK", "RST")
 
 
-def _goes_to(record: PacketRecord, flow: Flow, destinations: Collection[Destination]) -> bool:
+def _goes_to(record: PacketRecord, flow: Flow, destinations: Collection[Destination], any_port: bool = False) -> bool:
     inner = record.inner
     assert inner is not None
     if inner.proto in ICMP:
         return inner.dst in {address for address, _ in destinations}
-    same_source = inner.sport == flow.sport or not flow.sport or (inner.dst, inner.dport) != (flow.dst, flow.dport)
-    return (inner.dst, inner.dport) in destinations and same_source
+    there = (inner.dst, inner.dport)
+    same_source = any_port or inner.sport == flow.sport or not flow.sport or there != (flow.dst, flow.dport)
+    return there in destinations and same_source
 
 
 def _answers(record: PacketRecord, forward: Sequence[Hop]) -> bool:

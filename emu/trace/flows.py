@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emu import names
-from emu.cluster.model import Backend, Cluster, Frontend, Pod
+from emu.cluster.model import Backend, Cluster, Frontend, IPInterface, Pod
 from emu.plan.model import IPAddress, Plan
 from emu.trace.changed import endpoint
 from emu.trace.model import Flow
 
 DNS_PORT = 53
 _SYSTEM = "kube-system"
+PLACES = SAME, OTHER, FAR = ("same Node", "other Node", "other rack")
 
 
 def every_path(cluster: Cluster, plan: Plan) -> tuple[Flow, ...]:
@@ -28,6 +29,7 @@ class _Kinds:
         pods = [pod for pod in cluster.pods if names.pod_netns(pod.namespace, pod.name) in plan.netns]
         self.pods = sorted(pods, key=lambda pod: pod.namespace == _SYSTEM)
         self.family = cluster.families[0] if cluster.families else 4
+        self._uplinks = {node.name: node.addresses for node in cluster.nodes}
 
     def flows(self) -> Iterator[Flow]:
         for version in self.cluster.families:
@@ -39,8 +41,8 @@ class _Kinds:
     # --- kinds ----------------------------------------------------------------------------------------------------
 
     def _between_pods(self) -> Iterator[Flow]:
-        for place, same in (("same Node", True), ("other Node", False)):
-            pair = self._pair(same)
+        for place in PLACES:
+            pair = self._pair(place)
             if pair:
                 yield from self._to_pod(f"Pod to Pod, {place}", pair[0], pair[1])
 
@@ -73,11 +75,11 @@ class _Kinds:
         node = next(iter(self.cluster.nodes), None)
         if node is None:
             return
-        for place, same in (("own", True), ("other", False)):
-            pod = next((p for p in self._listening() if (p.node == node.name) is same), None)
+        for place in PLACES:
+            pod = next((p for p in self._listening() if self._place(p.node, node.name) == place), None)
             if pod:
                 port = _port(pod)
-                label = f"Node to Pod, {place} Node: {node.name} → {pod.key}:{port}"
+                label = f"Node to Pod, {place.replace(SAME, 'own Node')}: {node.name} → {pod.key}:{port}"
                 yield self._flow(node.name, self._address(pod), "tcp", port, label)
         served = [f for f in self.cluster.frontends if self._pod_backends(f) and f.cluster_ip.version == self.family]
         if served:
@@ -88,12 +90,12 @@ class _Kinds:
 
     def _pod_to_nodes(self) -> Iterator[Flow]:
         client = next(iter(self.pods), None)
-        for place, same in (("own", True), ("other", False)):
-            node = next((n for n in self.cluster.nodes if client and (n.name == client.node) is same), None)
-            address = next((a.ip for a in node.addresses if a.ip.version == self.family), None) if node else None
-            if client and node and address:
-                label = f"Pod to its {place} Node: {client.key} → {node.name}"
-                yield self._flow(_netns(client), address, "icmp", 0, label.replace("its other", "another"))
+        for place, said in zip(PLACES, ("its own Node", "another Node", "a Node of another rack"), strict=True):
+            nodes = (n for n in self.cluster.nodes if client and self._place(client.node, n.name) == place)
+            node = next(nodes, None)
+            if client and node:
+                address = self._uplink(node.name).ip
+                yield self._flow(_netns(client), address, "icmp", 0, f"Pod to {said}: {client.key} → {node.name}")
 
     # --- pieces ---------------------------------------------------------------------------------------------------
 
@@ -114,11 +116,20 @@ class _Kinds:
     def _flow(self, netns: str, dst: IPAddress, proto: str, dport: int, label: str) -> Flow:
         return Flow(netns=netns, dst=dst, proto=proto, dport=dport, label=label)
 
-    def _pair(self, same_node: bool) -> tuple[Pod, Pod] | None:
+    def _pair(self, place: str) -> tuple[Pod, Pod] | None:
         """A client and a server; the server has a port if any such has one."""
         servers = (*self._listening(), *self.pods)
-        pairs = ((a, b) for b in servers for a in self.pods if a is not b and (a.node == b.node) is same_node)
+        pairs = ((a, b) for b in servers for a in self.pods if a is not b and self._place(a.node, b.node) == place)
         return next(pairs, None)
+
+    def _place(self, here: str, there: str) -> str:
+        """Where one Node is from another; Nodes of one Node network are in one rack."""
+        if here == there:
+            return SAME
+        return OTHER if self._uplink(here).network == self._uplink(there).network else FAR
+
+    def _uplink(self, node: str) -> IPInterface:
+        return next(each for each in self._uplinks[node] if each.ip.version == self.family)
 
     def _listening(self) -> list[Pod]:
         return [pod for pod in self.pods if _port(pod)]

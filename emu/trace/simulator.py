@@ -14,7 +14,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from emu.netfilter.evaluate import Outcome
-from emu.plan import render
+from emu.plan import expectations, render
 from emu.plan.model import IPAddress, Link, Route
 from emu.trace.changed import endpoint
 from emu.trace.firewall import At, Choose, Firewall
@@ -109,7 +109,8 @@ class Simulator:
     def _leave(self, machine: Machine, packet: Packet, route: Route) -> None:
         dev = machine.device(route)
         next_hop = route.via or packet.headers.dst
-        self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}")
+        instead = expectations.instead(machine.plan, route.dst, packet.headers.dst)
+        self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}{instead}")
         if not self._hook(machine, packet, At("POSTROUTING", oif=dev, next_hop=next_hop)):
             return
         mac = self._neighbor(machine, dev, next_hop)
@@ -276,16 +277,23 @@ class Simulator:
     def _fail(self, machine: Machine, packet: Packet, note: str, reason: str) -> None:
         """Drops the packet and tells its sender by ICMP; never about an ICMP error or a tunnel's packet."""
         self.way.stop(reason)
-        if packet.about is None and packet.inside is None:
-            self.way.error = (machine.name, self.error_about(machine, packet, note))
+        if packet.about is not None or packet.inside is not None:
+            return
+        error = self.error_about(machine, packet, note)
+        if error is None:
+            self.way.stop(f"{reason}, and none back to {packet.headers.src}: it tells nobody")
+        else:
+            self.way.error = (machine.name, error)
 
-    def error_about(self, machine: Machine, packet: Packet, note: str) -> Packet:
+    def error_about(self, machine: Machine, packet: Packet, note: str) -> Packet | None:
         """Its source is the address the packet was sent to, if that is one of ours; else the one that the route back to
-        the sender gives (icmp_send, net/ipv4/icmp.c)."""
+        the sender gives (icmp_send, net/ipv4/icmp.c). None where there is no such route."""
         headers = packet.headers
         source: IPAddress | None = headers.dst if machine.is_local(headers.dst) else None
         back = machine.route(Query(headers.src))
-        if source is None and back is not None:
+        if back is None:
+            return None
+        if source is None:
             source = machine.source(back, headers.src)
         proto = "icmp" if isinstance(headers.src, IPv4Address) else "icmp6"
         error = Headers(src=source or headers.dst, dst=headers.src, proto=proto, ttl=TTL, note=note)

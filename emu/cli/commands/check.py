@@ -29,13 +29,17 @@ def check(context: Context, repair: bool, form: str) -> int:
     server = client(context.testbed)
     with Progress() as progress:
         progress("reading the kernel")
-        drifts = server.send("POST", "/emu/v1/check", {"repair": repair})["drifts"]
+        answer = server.send("POST", "/emu/v1/check", {"repair": repair})
+        drifts, expected = answer["drifts"], answer["expected"]
         left = server.send("POST", "/emu/v1/check", {})["drifts"] if repair and drifts else drifts
     if form == "json":
-        click.echo(json.dumps({"drifts": drifts, "left": left if repair else drifts}, indent=2))
+        found = {"drifts": drifts, "left": left if repair else drifts, "expected": expected}
+        click.echo(json.dumps(found, indent=2))
         return 1 if left else 0
     for each in drifts:
         click.echo(each["text"] + ("  (repaired)" if repair and each not in left else ""))
+    for line in expected:
+        click.echo(f"as planned: {line}")
     if not drifts:
         click.echo("the kernel is as planned")
     elif not repair:

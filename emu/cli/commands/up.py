@@ -11,6 +11,7 @@ import click
 
 from emu.cli import starting
 from emu.cli.main import Context
+from emu.cli.testbeds import client
 from emu.errors import InputError
 
 
@@ -44,6 +45,8 @@ def up(context: Context, topology: Path, interactive: bool, foreground: bool, na
     if foreground:
         return 0
     click.echo(f"testbed {loaded.name} is up: {describe(loaded)}, {time.monotonic() - started:.1f} s")
+    for line in client(loaded.name).get("/emu/v1/status")["expected"]:
+        click.echo(f"note: {line}", err=True)
     if interactive:
         return _prompt(loaded.name)
     if sys.stdout.isatty():
@@ -58,7 +61,6 @@ def describe(loaded: starting.Loaded) -> str:
 
 def _prompt(name: str) -> int:
     from emu.cli import attached
-    from emu.cli.testbeds import client
     from emu.kernel import runtime_dir, sandbox
 
     try:
