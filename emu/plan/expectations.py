@@ -5,14 +5,13 @@ from __future__ import annotations
 from emu.plan import render
 from emu.plan.model import IPAddress, IPNetwork, NetnsPlan, Plan, Refusal
 
-MOST_LINES = 8
 
-
-def told(plan: Plan) -> tuple[str, ...]:
-    """A line for each, up to `MOST_LINES`; then how many more."""
-    lines = [sentence(netns.name, refusal) for netns in plan.netns.values() for refusal in netns.refused]
-    rest = len(lines) - MOST_LINES
-    return (*lines[:MOST_LINES], *((f"… and {rest} more routes are refused",) if rest > 0 else ()))
+def told(plan: Plan, most: int = 100) -> tuple[str, ...]:
+    """A line for each, up to `most`; then how many more."""
+    refused = [(netns.name, refusal) for netns in plan.netns.values() for refusal in netns.refused]
+    rest = len(refused) - most
+    more = (f"… and {rest} more routes that the kernel refuses (emu check)",) if rest > 0 else ()
+    return (*(sentence(*each) for each in refused[:most]), *more)
 
 
 def sentence(netns: str, refusal: Refusal) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from emu.report import words
 from emu.trace.compare import Row, side_by_side
-from emu.trace.model import Cause, Hop, Leg, TraceResult
+from emu.trace.model import Cause, Hop, Leg, TraceResult, Verdict
 
 WIDTH = 100
 _LABEL = 10  # width of the kind of a cause
@@ -33,10 +33,19 @@ def trace_text(result: TraceResult, color: bool) -> str:
 def summary(results: Sequence[TraceResult], color: bool) -> str:
     """One line for each request, and how many went as predicted."""
     pen = _Pen(color)
-    lines = [f"{pen.mark('' if r.ok else 'x')} {_fit(words.title(r.flow), WIDTH - 2)}" for r in results]
+    lines = [line for each in results for line in _summed_up(each, pen)]
     lines += [f"    {line}" for r in results if not r.ok for line in _wrap(words.outcome(r), WIDTH - 4)]
     good = sum(r.ok for r in results)
     return "\n".join((*lines, f"{good} of {len(results)} paths are as predicted")) + "\n"
+
+
+def _summed_up(result: TraceResult, pen: _Pen) -> Iterator[str]:
+    """That a packet did not arrive is said even where it was not to arrive."""
+    yield f"{pen.mark('' if result.ok else 'x')} {_fit(words.title(result.flow), WIDTH - 2)}"
+    if result.matched is not None:
+        leg = result.prediction.paths[result.matched].forward
+        if leg.verdict is not Verdict.DELIVERED:
+            yield from (pen("dim", f"    {line}") for line in _wrap(f"as predicted, {words.ending(leg)}", WIDTH - 4))
 
 
 def _lines(result: TraceResult, pen: _Pen) -> Iterator[str]:

@@ -6,10 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Protocol
 
+from emu.addressing import EVERYTHING
 from emu.netfilter import normal
-from emu.plan.model import IPAddress, Plan, Role
+from emu.plan import expectations
+from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
 from emu.trace.changed import endpoint
 from emu.trace.model import Cause, CauseKind, Direction, Headers, Hop, Leg, Path, Verdict
 
@@ -18,6 +21,8 @@ _DEV = re.compile(r"\bdev (\S+)")
 _BASE_CHAIN = re.compile(r"-[AP] (INPUT|FORWARD|POSTROUTING)\b")
 CHANGED = "source is changed"
 _FIELD = re.compile(r"\b(src|dst|sport|dport|id)=(\S+)")
+
+NO_WAY = "dropped"
 
 
 class Lookup(Protocol):
@@ -104,6 +109,8 @@ class _Asking:
             shown = endpoint(hop.inner.dst, hop.inner.dport)
             yield _cause(CauseKind.LOCAL, netns, text, f"delivered to {shown}")
             return
+        if not text and self.plan.netns[netns].kind is not NetnsKind.FABRIC:
+            yield _cause(CauseKind.ROUTE, netns, f"no route to {hop.inner.dst}", NO_WAY)
         yield from _some(CauseKind.ROUTE, netns, text, "")
         if dev := _DEV.search(text):
             yield from self._next_hop(netns, dev[1], text, hop.inner)
@@ -139,13 +146,19 @@ class _Asking:
             text = self.lookup.bridge_fdb(netns, bridge, mac)
             yield from _some(CauseKind.BRIDGE, netns, text, f"switched to {dev}")
         else:
-            yield from self._routed(netns, self._stack(hop), dev, hop.inner, _going(after))
+            yield from self._routed(netns, self._stack(hop), dev, _going(hop), _going(after))
 
     def _routed(self, netns: str, iif: str, dev: str, came: Headers, going: Headers) -> Iterator[Cause]:
         """The route to where the packet goes now, for the source it came with, and the next hop's neighbor entry."""
         text = self._route(netns, iif, came.src, going)
-        yield from _some(CauseKind.ROUTE, netns, text, f"to {dev}")
+        yield from _some(CauseKind.ROUTE, netns, text, f"to {dev}{self._instead(netns, text, going.dst)}")
         yield from self._next_hop(netns, dev, text, going)
+
+    def _instead(self, netns: str, route: str, dst: IPAddress) -> str:
+        """What the kernel has refused, where this route is the lesser one that is left."""
+        plan, first = self.plan.netns.get(netns), route.partition(" ")[0]
+        taken = EVERYTHING[dst.version] if first == "default" else _network(first)
+        return expectations.instead(plan, taken, dst) if plan and taken else ""
 
     def _next_hop(self, netns: str, dev: str, route: str, going: Headers) -> Iterator[Cause]:
         via = _VIA.search(route)
@@ -216,7 +229,10 @@ def _ended(leg: Leg) -> Leg:
     refused = any(cause.kind is CauseKind.RULE and cause.effect in ("drop", "reject") for cause in last.causes)
     if leg.verdict is not Verdict.DELIVERED or (taken and not refused):
         return leg
-    return replace(leg, verdict=Verdict.DROPPED, reason=f"last seen entering {last.point}")
+    nowhere = next((cause.text for cause in last.causes if cause.effect == NO_WAY), "")
+    where = last.point.label or last.point.netns
+    reason = f"{where} has {nowhere}" if nowhere else f"last seen entering {last.point}"
+    return replace(leg, verdict=Verdict.DROPPED, reason=reason)
 
 
 def original(entry: str, seen: Headers) -> Headers:
@@ -264,6 +280,13 @@ def effect_of(line: str) -> str:
         case "ACCEPT" | "DROP" | "REJECT":
             return target.lower()
     return ""
+
+
+def _network(text: str) -> IPNetwork | None:
+    try:
+        return ip_network(text)
+    except ValueError:
+        return None
 
 
 def _address(text: str, like: IPAddress) -> IPAddress:

@@ -55,10 +55,10 @@ def exec(
 
 
 def name(target: str, namespace: str) -> str:
-    """`NS/POD`, or a Node's name, for what kubectl users type: POD, pod/POD, node/NODE."""
+    """`NS/POD`, or a Node's name, for what kubectl users type: POD, pod/POD, node/NODE; a router is router/NAME."""
     kind, slash, rest = target.partition("/")
     if not slash:
         return f"{namespace}/{target}"
-    if kind in ("node", "nodes", "no"):
+    if kind in ("node", "nodes", "no", "router"):
         return rest
     return f"{namespace}/{rest}" if kind in ("pod", "pods", "po") else target
