@@ -36,18 +36,26 @@ code, pre { font: .8rem ui-monospace, monospace; overflow-wrap: anywhere } pre {
 
 def trace_page(results: Sequence[TraceResult], title: str) -> str:
     """Needs nothing from anywhere: no script, no font, no image."""
-    return "".join(_page(results, title))
+    return page(title, "".join(_traces(results)))
 
 
-def _page(results: Sequence[TraceResult], title: str) -> Iterator[str]:
+def page(title: str, body: str) -> str:
+    """The frame and the look that all reports share. `body` is HTML."""
+    head = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+    return f"{head}<style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n{body}</body></html>\n"
+
+
+def trace_section(result: TraceResult) -> str:
+    """One request, for a page of another report."""
+    return "".join(_result(result))
+
+
+def _traces(results: Sequence[TraceResult]) -> Iterator[str]:
     good = sum(result.ok for result in results)
-    yield f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-    yield f"<style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
     style = "good" if good == len(results) else "bad"
     yield f'<p class="{style}">{good} of {len(results)} paths are as predicted.</p>\n'
     for result in results:
         yield from _result(result)
-    yield "</body></html>\n"
 
 
 def _result(result: TraceResult) -> Iterator[str]:

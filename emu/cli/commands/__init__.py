@@ -24,6 +24,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("trace", "trace"),
             ("verify", "verify"),
+            ("run", "run"),
             ("capture", "capture"),
             ("plan", "plan"),
             ("check", "check"),
