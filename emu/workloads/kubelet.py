@@ -32,7 +32,8 @@ class Kubelet:
     """`now` is Unix time in seconds. `report` is called from the kubelet's thread, with all Pods that a turn
     of its work has changed: many that start together are one report.
 
-    `start`, `update`, `stop` and `log_path` may be called from any thread; the first three return at once.
+    `start`, `start_all`, `update`, `stop` and `log_path` may be called from any thread, and all but the last
+    return at once.
     """
 
     def __init__(
@@ -69,7 +70,16 @@ class Kubelet:
 
     def start(self, netns: str, pod: PodSandbox) -> None:
         """Keep a Pod whose network is ready. Its status is reported from now on."""
-        self.post(lambda: self._start(netns, pod))
+        self.start_all({netns: pod})
+
+    def start_all(self, pods: Mapping[str, PodSandbox]) -> None:
+        """Many, by netns, and then one report of them all."""
+
+        def start() -> None:
+            for netns, pod in pods.items():
+                self._guarded(partial(self._start, netns, pod))
+
+        self.post(start)
 
     def update(self, netns: str, pod: PodSandbox) -> None:
         """A Pod that is already kept has another spec; one that is not is started."""

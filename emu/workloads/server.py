@@ -1,8 +1,8 @@
 """The shared server process: one thread serves the containers of many Pods through sockets handed to it.
 
 Messages on the control channel: {op: "add", id, handler, argv, hostname, roles} with a descriptor per role and the
-log's as the last, {op: "remove", id}; each comes back as {done: id}. A container that ends by itself is told as
-{exit: id, code}. `WorkloadService` sends and receives them.
+log's as the last; {op: "remove", target, id}, which comes back as {done: id}. A container that ends by itself is told
+as {exit: id, code}. `WorkloadService` sends and receives them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from threading import Event, Thread
@@ -57,7 +57,6 @@ class Server:
     def _control(self, _events: int) -> None:
         for message, fds in self._channel.waiting():
             getattr(self, f"_{message['op']}")(message, fds)
-            self._channel.send({"done": message["id"]})
         if self._channel.closed:
             self.poller.stop()
 
@@ -82,7 +81,11 @@ class Server:
         container.handler.started(served)
 
     def _remove(self, message: Message, _fds: list[int]) -> None:
-        if container := self._containers.pop(message["target"], None):
+        self._close(message["target"])
+        self._channel.send({"done": message["id"]})
+
+    def _close(self, key: int) -> None:
+        if container := self._containers.pop(key, None):
             for connection in [each for each in self.open if each.container is container]:
                 connection.close()
             for sock in container.sockets:
@@ -96,7 +99,7 @@ class Server:
 
     def _end(self, key: int, code: int) -> None:
         if key in self._containers:
-            self._remove({"target": key}, [])
+            self._close(key)
             self._channel.send({"exit": key, "code": code})
 
     def _accept(self, container: _Container, listener: socket.socket, _events: int) -> None:
@@ -200,8 +203,7 @@ def _write_line(fd: int, text: str) -> None:
 
 
 class WorkloadService:
-    """The testbed's side. `add` and `remove` return when they have taken effect; `on_exit` is called from a thread of
-    this object's own."""
+    """The testbed's side. `on_exit` is called from a thread of this object's own."""
 
     def __init__(self, control: socket.socket) -> None:
         self._channel, self._ids = Channel(control), count(1)
@@ -220,28 +222,33 @@ class WorkloadService:
         log_fd: int,
         on_exit: Callable[[int], None],
     ) -> int:
-        """Serve a container. The descriptors are duplicated: close your own. Returns what `remove` wants."""
+        """Serve a container. The descriptors are duplicated: close your own. Returns what `remove` wants, at once: who
+        connects before the server has read the message waits in the listening socket's queue."""
         key = next(self._ids)
         self._on_exit[key] = on_exit
-        roles = [role for role, _ in sockets]
-        message = {"op": "add", "handler": handler, "argv": tuple(argv), "hostname": hostname, "roles": roles}
-        self._call(key, message, [*(sock.fileno() for _, sock in sockets), log_fd])
+        what = {"handler": handler, "argv": tuple(argv), "hostname": hostname, "roles": [role for role, _ in sockets]}
+        self._send({"op": "add", "id": key, **what}, [*(sock.fileno() for _, sock in sockets), log_fd])
         return key
 
     def remove(self, key: int) -> None:
-        """Its sockets are closed; `on_exit` is not called. Harmless for one that has ended."""
+        """Returns when its sockets are closed; `on_exit` is not called. Harmless for one that has ended."""
         self._on_exit.pop(key, None)
-        self._call(next(self._ids), {"op": "remove", "target": key})
+        ident = next(self._ids)
+        event = self._done[ident] = Event()
+        self._send({"op": "remove", "target": key, "id": ident})
+        event.wait()
+        self._check()
 
     def close(self) -> None:
         """The server process ends."""
         self._gone = True
         self._channel.sock.shutdown(socket.SHUT_RDWR)
 
-    def _call(self, ident: int, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-        event = self._done[ident] = Event()
-        self._channel.send({**message, "id": ident}, fds)
-        event.wait()
+    def _send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        self._check()
+        self._channel.send(message, fds)
+
+    def _check(self) -> None:
         if self._gone:
             raise ConnectionError("the workload server process has ended")
 
