@@ -24,7 +24,7 @@ from tests.kernel import leaks
 ROOT = Path(__file__).parents[2]
 RUNTIME = Path("/run/kube-emu")
 NAME = "two-node-flannel-vxlan"
-PYTHON = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+PYTHON = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/root"}
 
 # Docker's bridge, an uplink in the very ranges of the testbeds, a policy route, rules in both of netfilter's languages.
 _FURNITURE = """
