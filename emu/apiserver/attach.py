@@ -113,7 +113,11 @@ def trace(call: Call) -> Any:
     request = call.request
     with _recording(call) if call.fds else nullcontext():
         result = call.testbed.trace(
-            request["source"], request["target"], tuple(request.get("command", ())), request.get("proto", "")
+            request["source"],
+            request["target"],
+            tuple(request.get("command", ())),
+            request.get("proto", ""),
+            started=partial(_hang_up, call.until),
         )
     return trace_answer(result, color=bool(request.get("color")))
 

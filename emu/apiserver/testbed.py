@@ -57,7 +57,15 @@ class Testbed(Protocol):
 
     def wait_ready(self, timeout_s: float, progress: Callable[[str, int, int], None] = ...) -> None: ...
 
-    def trace(self, source: str, target: str, command: tuple[str, ...] = (), proto: str = "") -> TraceResult: ...
+    def trace(
+        self,
+        source: str,
+        target: str,
+        command: tuple[str, ...] = (),
+        proto: str = "",
+        *,
+        started: Callable[[Program], None] = ...,
+    ) -> TraceResult: ...
 
     def verify(self, progress: Callable[[str, int, int], None], fd: int | None) -> tuple[TraceResult, ...]: ...
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,23 @@ def tell_ignored(ignored: Iterable[str]) -> None:
 def launch(context: Context, loaded: Loaded, *, foreground: bool = False) -> None:
     from emu.kernel import sandbox
 
-    if context.lab is None:
-        raise EmuError("this command line cannot start testbeds")
-    main = context.lab(loaded.topology, loaded.manifests)
+    main = _main(context, loaded)
     with Progress() as progress:
         sandbox.launch(loaded.name, sandbox.runtime_directory(), main, foreground=foreground, progress=progress)
+
+
+@contextmanager
+def tied(context: Context, loaded: Loaded) -> Iterator[None]:
+    """A testbed for the block, which goes with this process even if that is killed."""
+    from emu.kernel import sandbox
+
+    main, directory = _main(context, loaded), sandbox.runtime_directory()
+    with Progress() as progress, sandbox.tied(loaded.name, directory, main, progress=progress):
+        progress.clear()
+        yield
+
+
+def _main(context: Context, loaded: Loaded) -> Callable[[Any], None]:
+    if context.lab is None:
+        raise EmuError("this command line cannot start testbeds")
+    return context.lab(loaded.topology, loaded.manifests)

@@ -4,7 +4,7 @@
       ◀────────── progress, ready or an error ──────┘
 
 Until the lab is ready each is killed by the kernel when its parent ends (PR_SET_PDEATHSIG): an interrupted start leaves
-nothing. Once it is ready the middle process ends and the lab belongs to nobody but `stop`.
+nothing. Once it is ready the middle process ends and the lab belongs to nobody but `stop`; a tied one keeps both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,7 +26,7 @@ from emu.errors import EmuError, KernelError
 from emu.kernel import lab, runtime_dir, syscalls, userns
 from emu.kernel.runtime_dir import Claim, TestbedInfo, connect, running, runtime_directory
 
-__all__ = ["Sandbox", "TestbedInfo", "connect", "launch", "running", "runtime_directory", "stop"]
+__all__ = ["Sandbox", "TestbedInfo", "connect", "launch", "running", "runtime_directory", "stop", "tied"]
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +90,36 @@ def launch(
 ) -> None:
     """Run `main` in a new lab; return when it calls `ready` (`foreground`: when it has ended). An EmuError it raises
     before that is raised here, as the same class. Call it from a process that has no other thread."""
+    with _started(name, directory, main, progress, tied=foreground, on_terminal=foreground) as start:
+        if foreground:
+            start.until_ended()
+
+
+@contextmanager
+def tied(
+    name: str,
+    directory: Path,
+    main: Callable[[Sandbox], None],
+    *,
+    progress: Progress = lambda text, done, total: None,
+) -> Iterator[None]:
+    """A lab for the block: it ends with it, and with this process, however that ends."""
+    with _started(name, directory, main, progress, tied=True, on_terminal=False) as start:
+        yield
+        start.end()
+    runtime_dir.forget_sockets(name, directory)
+
+
+@contextmanager
+def _started(
+    name: str, directory: Path, main: Callable[[Sandbox], None], progress: Progress, *, tied: bool, on_terminal: bool
+) -> Iterator[_Start]:
+    """A lab that is ready. An exception ends it."""
     with runtime_dir.claim(name, directory) as claim:
-        start = _Start(claim, *_fork_middle(claim, main, foreground))
+        start = _Start(claim, *_fork_middle(claim, main, tied, on_terminal))
         try:
             start.until_ready(progress)
-            if foreground:
-                start.until_ended()
+            yield start
         except BaseException:
             start.abort()
             raise
@@ -143,6 +167,10 @@ class _Start:
             except KeyboardInterrupt:
                 syscalls.pidfd_send_signal(self.lab, signal.SIGTERM)
 
+    def end(self) -> None:
+        """In order: a tied lab, from which other processes have perhaps had their answers."""
+        _end(self.lab)
+
     def abort(self) -> None:
         """With the middle process ends the lab; wait for that."""
         os.kill(self.middle, signal.SIGKILL)
@@ -174,7 +202,9 @@ def _error(kind: str, message: str, hint: str) -> EmuError:
     return error
 
 
-def _fork_middle(claim: Claim, main: Callable[[Sandbox], None], foreground: bool) -> tuple[int, socket.socket]:
+def _fork_middle(
+    claim: Claim, main: Callable[[Sandbox], None], tied: bool, on_terminal: bool
+) -> tuple[int, socket.socket]:
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -182,24 +212,24 @@ def _fork_middle(claim: Claim, main: Callable[[Sandbox], None], foreground: bool
     middle = os.fork()
     if not middle:
         ours.close()
-        _middle(claim, main, foreground, theirs, caller)
+        _middle(lambda middle: _lab(claim, main, tied, on_terminal, theirs, middle), theirs, caller)
     theirs.close()
     return middle, ours
 
 
-def _middle(
-    claim: Claim, main: Callable[[Sandbox], None], foreground: bool, caller: socket.socket, caller_pid: int
-) -> NoReturn:
+def _middle(become_lab: Callable[[socket.socket], NoReturn], caller: socket.socket, caller_pid: int) -> NoReturn:
     """Its only purpose is to be the parent of a process in a new PID namespace, and to tie that to the caller."""
     try:
         os.setsid()
         userns.enter(_KINDS)
         syscalls.die_with_parent()  # after the user namespace: a change of credentials clears it
+        if os.getppid() != caller_pid:
+            os._exit(1)
         ours, labs = socket.socketpair()
         lab_pid = os.fork()
         if not lab_pid:
             ours.close()
-            _lab(claim, main, foreground, caller, labs)
+            become_lab(labs)
         labs.close()
         socket.send_fds(caller, [b'{"started": true}\n'], [syscalls.pidfd_open(lab_pid)])
         _grant_release(ours, lab_pid, caller_pid)
@@ -221,11 +251,16 @@ def _grant_release(lab: socket.socket, lab_pid: int, caller_pid: int) -> None:
 
 
 def _lab(
-    claim: Claim, main: Callable[[Sandbox], None], foreground: bool, caller: socket.socket, middle: socket.socket
+    claim: Claim,
+    main: Callable[[Sandbox], None],
+    tied: bool,
+    on_terminal: bool,
+    caller: socket.socket,
+    middle: socket.socket,
 ) -> NoReturn:
     def release() -> None:
         """Asked for and granted: or a lab could become ready whose caller is dead but whose middle is not yet."""
-        if foreground:
+        if tied:
             return
         middle.setblocking(True)
         middle.send(b".")
@@ -239,7 +274,7 @@ def _lab(
         _tie(middle)
         os.setsid()
         claim.hold()
-        lab.redirect(None if foreground else claim.log)
+        lab.redirect(None if on_terminal else claim.log)
         lab.catch_signals(sandbox.stop)
         lab.clean_environment()
         lab.raise_limits()
@@ -274,15 +309,19 @@ def stop(name: str, directory: Path, *, grace_s: float = 10) -> None:
     if pidfd < 0:
         return
     try:
-        for number, timeout_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 30)):
-            with suppress(ProcessLookupError):
-                syscalls.pidfd_send_signal(pidfd, number)
-            if _ended(pidfd, timeout_s):
-                return
-        raise KernelError(f"testbed {name}: process {found.pid} does not end, even by SIGKILL")
+        _end(pidfd, grace_s)
     finally:
         os.close(pidfd)
         runtime_dir.forget_sockets(name, directory)
+
+
+def _end(pidfd: int, grace_s: float = 10) -> None:
+    for number, timeout_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 30)):
+        with suppress(ProcessLookupError):
+            syscalls.pidfd_send_signal(pidfd, number)
+        if _ended(pidfd, timeout_s):
+            return
+    raise KernelError("the testbed's process does not end, even by SIGKILL")
 
 
 def _open(testbed: TestbedInfo) -> int:

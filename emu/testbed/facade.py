@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TypeVar
 
 from emu import planners
@@ -207,12 +206,20 @@ class Testbed:
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
-    def trace(self, source: str, target: str, command: Sequence[str] = (), proto: str = "") -> TraceResult:
+    def trace(
+        self,
+        source: str,
+        target: str,
+        command: Sequence[str] = (),
+        proto: str = "",
+        *,
+        started: Callable[[Child], None] = lambda _: None,
+    ) -> TraceResult:
         """Predict, send one request (or run `command` in the source), watch, compare. See `testbed.targets` for what
-        source and target may be."""
+        source and target may be. `started` is told the command's process."""
         cluster, plan = self._current()
         flow = targets.flow(cluster, source, target, proto)
-        return self._trace(plan, flow, self._running(flow, command) if command else None)
+        return self._trace(plan, flow, self._running(flow, command, started) if command else None)
 
     def verify(self, progress: Progress = lambda *_: None, fd: int | None = None) -> tuple[TraceResult, ...]:
         """Trace every kind of path of the testbed; with `fd`, all of it goes there as one pcapng."""
@@ -238,12 +245,11 @@ class Testbed:
         with self._lock:
             return replace(result, drift=tuple(str(each) for each in self._check(involved)))
 
-    def _running(self, flow: Flow, command: Sequence[str]) -> tracing.Send:
+    def _running(self, flow: Flow, command: Sequence[str], started: Callable[[Child], None]) -> tracing.Send:
         def send(_: Flow) -> Reply:
-            with TemporaryFile() as output:
-                code = self.exec(
-                    flow.netns, command, (os.open(os.devnull, os.O_RDONLY), output.fileno(), output.fileno())
-                )
+            with open(os.memfd_create("output"), "w+b") as output, open(os.devnull) as null:
+                fds = (null.fileno(), output.fileno(), output.fileno())
+                code = self.exec(flow.netns, command, fds, started=started)
                 output.seek(0)
                 return Reply(0, output.read().decode(errors="replace"), ok=code == 0)
 

@@ -51,14 +51,21 @@ def trace(
     if udp and icmp:
         raise InputError("--udp and --icmp exclude each other")
     proto = "udp" if udp else "icmp" if icmp else ""
-    request = {"source": source, "target": target, "command": command, "proto": proto, "color": output.color()}
+    request = {
+        "do": "trace",
+        "source": source,
+        "target": target,
+        "command": command,
+        "proto": proto,
+        "color": output.color(),
+    }
     server = client(context.testbed)
     with Progress() as progress:
         progress("sending and watching")
         if write:
             with write.open("wb") as file:
-                answer = attached.Attachment(server, {"do": "trace", **request}, [file.fileno()]).result(progress)
+                answer = attached.Attachment(server, request, [file.fileno()]).result(progress)
         else:
-            answer = server.send("POST", "/emu/v1/trace", request)
+            answer = attached.Attachment(server, request, []).result(progress)
     click.echo(answer[form], nl=False)
     return 0 if answer["ok"] else 1

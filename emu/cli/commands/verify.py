@@ -90,10 +90,5 @@ def _testbed(context: Context, topology: str) -> Iterator[Client]:
     if runtime_dir.info(loaded.name, directory):
         yield client(loaded.name)
         return
-    from emu.kernel import sandbox
-
-    starting.launch(context, loaded)
-    try:
+    with starting.tied(context, loaded):
         yield client(loaded.name)
-    finally:
-        sandbox.stop(loaded.name, directory)
