@@ -19,6 +19,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -90,7 +91,7 @@ def launch(
 ) -> None:
     """Run `main` in a new lab; return when it calls `ready` (`foreground`: when it has ended). An EmuError it raises
     before that is raised here, as the same class. Call it from a process that has no other thread."""
-    with _started(name, directory, main, progress, tied=foreground, on_terminal=foreground) as start:
+    with _started(name, directory, _Wanted(main, tied=foreground, on_terminal=foreground), progress) as start:
         if foreground:
             start.until_ended()
 
@@ -104,19 +105,17 @@ def tied(
     progress: Progress = lambda text, done, total: None,
 ) -> Iterator[None]:
     """A lab for the block: it ends with it, and with this process, however that ends."""
-    with _started(name, directory, main, progress, tied=True, on_terminal=False) as start:
+    with _started(name, directory, _Wanted(main, tied=True, on_terminal=False), progress) as start:
         yield
         start.end()
     runtime_dir.forget_sockets(name, directory)
 
 
 @contextmanager
-def _started(
-    name: str, directory: Path, main: Callable[[Sandbox], None], progress: Progress, *, tied: bool, on_terminal: bool
-) -> Iterator[_Start]:
+def _started(name: str, directory: Path, wanted: _Wanted, progress: Progress) -> Iterator[_Start]:
     """A lab that is ready. An exception ends it."""
     with runtime_dir.claim(name, directory) as claim:
-        start = _Start(claim, *_fork_middle(claim, main, tied, on_terminal))
+        start = _Start(claim, *_fork_middle(claim, wanted))
         try:
             start.until_ready(progress)
             yield start
@@ -202,9 +201,16 @@ def _error(kind: str, message: str, hint: str) -> EmuError:
     return error
 
 
-def _fork_middle(
-    claim: Claim, main: Callable[[Sandbox], None], tied: bool, on_terminal: bool
-) -> tuple[int, socket.socket]:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """`tied`: it ends with its caller, always. `on_terminal`: its log goes where its caller's output goes."""
+
+    main: Callable[[Sandbox], None]
+    tied: bool
+    on_terminal: bool
+
+
+def _fork_middle(claim: Claim, wanted: _Wanted) -> tuple[int, socket.socket]:
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -212,7 +218,7 @@ def _fork_middle(
     middle = os.fork()
     if not middle:
         ours.close()
-        _middle(lambda middle: _lab(claim, main, tied, on_terminal, theirs, middle), theirs, caller)
+        _middle(lambda middle: _lab(claim, wanted, theirs, middle), theirs, caller)
     theirs.close()
     return middle, ours
 
@@ -250,17 +256,10 @@ def _grant_release(lab: socket.socket, lab_pid: int, caller_pid: int) -> None:
             lab.recv(1)
 
 
-def _lab(
-    claim: Claim,
-    main: Callable[[Sandbox], None],
-    tied: bool,
-    on_terminal: bool,
-    caller: socket.socket,
-    middle: socket.socket,
-) -> NoReturn:
+def _lab(claim: Claim, wanted: _Wanted, caller: socket.socket, middle: socket.socket) -> NoReturn:
     def release() -> None:
         """Asked for and granted: or a lab could become ready whose caller is dead but whose middle is not yet."""
-        if tied:
+        if wanted.tied:
             return
         middle.setblocking(True)
         middle.send(b".")
@@ -274,12 +273,12 @@ def _lab(
         _tie(middle)
         os.setsid()
         claim.hold()
-        lab.redirect(None if on_terminal else claim.log)
+        lab.redirect(None if wanted.on_terminal else claim.log)
         lab.catch_signals(sandbox.stop)
         lab.clean_environment()
         lab.raise_limits()
         lab.furnish(claim.name)
-        main(sandbox)
+        wanted.main(sandbox)
     except EmuError as error:
         log.error("%s", error)
         _report(caller, error)

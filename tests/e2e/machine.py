@@ -98,7 +98,7 @@ def kill(number: int = signal.SIGKILL, name: str = NAME, directory: Path = RUNTI
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "emu.main", *arguments]
+    return [sys.executable, "-P", "-m", "emu.main", *arguments]
 
 
 def emu(*arguments: str, check: bool = True, **environment: str) -> Completed:
@@ -107,10 +107,12 @@ def emu(*arguments: str, check: bool = True, **environment: str) -> Completed:
     return process.run(command(*arguments), check=check, env=env)
 
 
-def emu_started(*arguments: str, stdout: int = process.NULL) -> Child:
+def emu_started(*arguments: str, terminal: int = -1) -> Child:
     """The command line, under way."""
     env = {**process.ENVIRONMENT, **PYTHON, "EMU_RUNTIME_DIR": str(RUNTIME)}
-    return process.spawn(command(*arguments), env=env, stdout=stdout, stderr=2)
+    if terminal < 0:
+        return process.spawn(command(*arguments), env=env, stderr=2)
+    return process.spawn(command(*arguments), env=env, stdin=terminal, stdout=terminal, stderr=terminal, tty=True)
 
 
 def inside(argv: Sequence[str], netns: str, name: str = NAME) -> str:

@@ -1,4 +1,5 @@
-"""Who talks to a testbed may vanish at any moment: the testbed goes on as if nothing had been asked."""
+"""Who talks to a testbed may vanish at any moment: the testbed goes on as if nothing had been asked, unless it was
+brought up for that command alone."""
 
 from __future__ import annotations
 
@@ -51,3 +52,28 @@ def test_sigkill_of_its_callers_leaves_a_testbed_as_it_was():
     wait_until(lambda: held() == first, what=f"{first} held, as before", timeout_s=15)
     assert emu("check").code == 0
     assert emu("verify").code == 0
+
+
+@machine.on_a_machine
+def test_a_testbed_brought_up_for_one_verify_ends_with_it_however_that_ends():
+    moments, before = random.Random("verify"), leaks.snapshot()
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT) * 2:
+        verifying = emu_started("verify", TOPOLOGY)
+        time.sleep(moments.uniform(0.2, 1.5))
+        verifying.signal(number)
+        leaks.nothing_left(before)
+
+
+@machine.on_a_machine
+def test_the_testbed_of_a_mininet_prompt_goes_when_the_terminal_is_closed():
+    before = leaks.snapshot()
+    master, slave = os.openpty()
+    prompt = emu_started("up", "-i", TOPOLOGY, terminal=slave)
+    os.close(slave)
+    said = b""
+    while b"mininet>" not in said:
+        said += os.read(master, 4096)
+    assert machine.pid()
+    os.close(master)
+    prompt.wait(10)
+    leaks.nothing_left(before)

@@ -41,17 +41,23 @@ def up(context: Context, topology: Path, interactive: bool, foreground: bool, na
         raise InputError("-i and --foreground exclude each other")
     started = time.monotonic()
     loaded = starting.load(topology, name)
+    if interactive:
+        with starting.tied(context, loaded):
+            _tell(loaded, started)
+            return _prompt(loaded.name)
     starting.launch(context, loaded, foreground=foreground)
     if foreground:
         return 0
-    click.echo(f"testbed {loaded.name} is up: {describe(loaded)}, {time.monotonic() - started:.1f} s")
-    for line in client(loaded.name).get("/emu/v1/status")["expected"]:
-        click.echo(f"note: {line}", err=True)
-    if interactive:
-        return _prompt(loaded.name)
+    _tell(loaded, started)
     if sys.stdout.isatty():
         click.echo("emu get pods -A -o wide; emu verify; emu down", err=True)
     return 0
+
+
+def _tell(loaded: starting.Loaded, started: float) -> None:
+    click.echo(f"testbed {loaded.name} is up: {describe(loaded)}, {time.monotonic() - started:.1f} s")
+    for line in client(loaded.name).get("/emu/v1/status")["expected"]:
+        click.echo(f"note: {line}", err=True)
 
 
 def describe(loaded: starting.Loaded) -> str:
@@ -61,9 +67,5 @@ def describe(loaded: starting.Loaded) -> str:
 
 def _prompt(name: str) -> int:
     from emu.cli import attached
-    from emu.kernel import runtime_dir, sandbox
 
-    try:
-        return attached.terminal(client(name), {"do": "prompt"})
-    finally:
-        sandbox.stop(name, runtime_dir.runtime_directory())
+    return attached.terminal(client(name), {"do": "prompt"})
