@@ -11,9 +11,9 @@ from emu.api.objects import CLUSTER_SCOPED, Deployment, KubeObject, ReplicaSet
 from emu.api.resources import Resource
 from emu.apiserver import selecting, tables
 from emu.apiserver.http import Answer, Created, Request, Stream
-from emu.apiserver.status import ApiError, not_found
+from emu.apiserver.status import ApiError, not_found, status
 from emu.apiserver.testbed import Testbed
-from emu.errors import Place
+from emu.errors import EmuError, Place
 from emu.store import Event
 
 STILL_READ_S = 5  # a silent watch asks this often whether its client is still there
@@ -104,8 +104,11 @@ def _documents(
         return {"type": event.type, "object": table}
 
     yield from map(document, first)
-    for event in following:
-        yield None if event is None else document(event)
+    try:
+        for event in following:
+            yield None if event is None else document(event)
+    except EmuError as error:  # the answer has begun: the error is its last event
+        yield {"type": "ERROR", "object": status(error)}
 
 
 def decode(document: Any, resource: Resource | None, namespace: str = "") -> KubeObject:

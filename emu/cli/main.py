@@ -48,6 +48,13 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _MODULES and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command {args[0]}{did_you_mean(args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, entries in SECTIONS:
             rows = [(name, self._summary(ctx, name)) for name, _ in entries]
@@ -56,13 +63,32 @@ class Commands(click.Group):
 
     def _summary(self, ctx: click.Context, name: str) -> str:
         command = self.get_command(ctx, name)
-        return command.get_short_help_str(90) if command else ""
+        return command.get_short_help_str(64) if command else ""
+
+
+def did_you_mean(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, _MODULES, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def complete_testbed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     from emu.cli import completing
 
     return completing.testbeds(incomplete)
+
+
+def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    from importlib import metadata
+
+    if not wanted:
+        return
+    try:
+        click.echo(f"emu {metadata.version('kube-emu')}")
+    except metadata.PackageNotFoundError:
+        click.echo("emu, run from its source")
+    ctx.exit()
 
 
 @click.group(
@@ -82,7 +108,7 @@ def complete_testbed(ctx: click.Context, param: click.Parameter, incomplete: str
     shell_complete=complete_testbed,
 )
 @click.option("--debug", is_flag=True, help="Show where in the program an error comes from.")
-@click.version_option(package_name="kube-emu", prog_name="emu")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.pass_context
 def emu(ctx: click.Context, testbed: str, debug: bool) -> None:
     """A whole Kubernetes network on one Linux kernel: real packets, followed hop by hop.

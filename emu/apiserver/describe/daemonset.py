@@ -14,7 +14,6 @@ from emu.apiserver.tables.table import labels, selector
 def lines(obj: DaemonSet, objects: Objects) -> Iterator[str]:
     meta, spec, status = obj.metadata, obj.spec, obj.status
     yield f"Name:\t{meta.name}"
-    yield f"Namespace:\t{meta.namespace}"
     yield f"Selector:\t{selector(spec.selector)}"
     yield f"Node-Selector:\t{labels(spec.template.spec.node_selector)}"
     yield from mapping("Labels", meta.labels)

@@ -69,5 +69,5 @@ def moment(timestamp: str) -> str:
 def conditions(found: Sequence[Condition]) -> Lines:
     """Type and status; those of Deployments say why."""
     return ["Conditions:", "  Type\tStatus\tReason", "  ----\t------\t------"] + [
-        f"  {each.type}\t{each.status}\t{each.reason}" for each in found
+        f"  {each.type} \t{each.status}\t{each.reason}" for each in found
     ]

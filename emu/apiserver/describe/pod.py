@@ -31,7 +31,7 @@ def lines(obj: Pod, objects: Objects) -> Iterator[str]:
     if status.conditions:
         yield "Conditions:"
         yield "  Type\tStatus"
-        yield from (f"  {each.type}\t{each.status} " for each in status.conditions)
+        yield from (f"  {each.type} \t{each.status} " for each in status.conditions)
     yield from node_selectors(spec.node_selector)
 
 

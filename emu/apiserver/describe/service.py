@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from emu.api.objects import EndpointSlice, Objects, Service
+from emu.api.objects import Endpoints, Objects, Service
 from emu.apiserver.describe.lines import NONE, KindDescription, annotated, mapping
 from emu.apiserver.tables.endpoints import joined
 from emu.apiserver.tables.table import labels
 
-SERVICE_NAME = "kubernetes.io/service-name"
 MOST = 3
 
 
@@ -32,33 +31,24 @@ def lines(obj: Service, objects: Objects) -> Iterator[str]:
         yield f"Port:\t{name}\t{port.port}/{port.protocol}"
         target = port.port if port.target_port is None else port.target_port
         yield f"TargetPort:\t{target}/{port.protocol}"
-        yield f"Endpoints:\t{_endpoints(obj, objects, port.name)}"
+        yield f"Endpoints:\t{_addresses(obj, objects, port.name)}"
     yield f"Session Affinity:\t{spec.session_affinity}"
-    yield f"Internal Traffic Policy:\t{spec.internal_traffic_policy}"
 
 
-def _endpoints(obj: Service, objects: Objects, port_name: str) -> str:
-    """The ready addresses of a port, three at most; from the Service's slices."""
+def _addresses(obj: Service, objects: Objects, port_name: str) -> str:
+    """Those of the Service's Endpoints for a port, three at most."""
+    endpoints = objects.get((Endpoints.KIND, obj.metadata.namespace, obj.metadata.name))
+    if not isinstance(endpoints, Endpoints) or not endpoints.subsets:
+        return NONE
     found = [
-        joined(endpoint.addresses[0], port.port)
-        for each in _slices(obj, objects)
-        for port in each.ports
+        joined(address.ip, port.port)
+        for subset in endpoints.subsets
+        for port in subset.ports
         if port.name == port_name
-        for endpoint in each.endpoints
-        if endpoint.conditions.ready is not False
+        for address in subset.addresses
     ]
     more = f" + {len(found) - MOST} more..." if len(found) > MOST else ""
     return ",".join(found[:MOST]) + more
-
-
-def _slices(obj: Service, objects: Objects) -> Iterator[EndpointSlice]:
-    for each in objects.values():
-        if (
-            isinstance(each, EndpointSlice)
-            and each.metadata.namespace == obj.metadata.namespace
-            and each.metadata.labels.get(SERVICE_NAME) == obj.metadata.name
-        ):
-            yield each
 
 
 DESCRIPTION = KindDescription("Service", lines)

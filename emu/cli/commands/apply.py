@@ -26,7 +26,7 @@ from emu.errors import InputError
 )
 @click.pass_obj
 def apply(context: Context, files: tuple[Path, ...]) -> None:
-    """Create objects, or change them to what the files say.
+    """Create objects, or change them to what files say.
 
     All that is given is one step: if one object is wrong, nothing changes.
 

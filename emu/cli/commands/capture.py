@@ -46,7 +46,9 @@ def capture(
     count: int | None,
     namespace: str,
 ) -> None:
-    """Record packets at many points at once: one file, one clock, an interface per point.
+    """Record packets at many points at once, in one file.
+
+    All points start together and share one clock; each is an interface of the file.
 
     POINTS are pod/NAME, NS/NAME, node/NAME, node1:cni0, fabric, or all (the default). It ends with Ctrl-C.
 

@@ -13,7 +13,7 @@ from emu.cli.testbeds import client
 @click.option("-c", "--command", default=None, metavar="LINES", help="Run these lines instead of a prompt.")
 @click.pass_obj
 def cli(context: Context, command: str | None) -> int:
-    """The Mininet prompt: Nodes, Pods and switches answer to their names.
+    """The Mininet prompt: Nodes and Pods by their names.
 
     \b
     Examples:

@@ -14,7 +14,9 @@ FILES = {
 @click.command()
 @click.argument("shell", type=click.Choice(list(FILES)))
 def completion(shell: str) -> None:
-    """Print the completion of a shell: commands, kinds, names of testbeds and objects.
+    """Print the completion for a shell.
+
+    It completes commands, kinds, and the names of testbeds and objects.
 
     \b
     Examples:

@@ -16,7 +16,9 @@ GOOD, BAD, WARN = "32", "31", "33"
 @click.command()
 @click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 def doctor(form: str) -> int:
-    """Try what this machine can do: a line per feature, and the remedy for what it cannot.
+    """Try what this machine can do.
+
+    A line per feature, and the remedy for what it cannot.
 
     \b
     Examples:

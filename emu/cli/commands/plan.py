@@ -20,7 +20,9 @@ NOW = "2000-01-01T00:00:00Z"  # of objects that are not there yet; nothing in a 
 )
 @click.pass_obj
 def plan(context: Context, topology: Path | None, form: str) -> None:
-    """Show what a cluster is made of: links, addresses, routes, rules, as a script to read and run.
+    """Show what a cluster is made of, as a script.
+
+    Links, addresses, routes and rules, as commands that can be read and run.
 
     With TOPOLOGY nothing is started and no privilege is needed: it is the plan once all Pods are ready. Without, it
     is the plan of the running testbed.

@@ -33,7 +33,7 @@ def trace(
     form: str,
     write: Path | None,
 ) -> int:
-    """Send one request and follow it hop by hop, beside the path predicted beforehand.
+    """Follow one request hop by hop, beside its prediction.
 
     SOURCE is a Pod, namespace/Pod, or a node. TARGET is one of these, a Service, namespace/Service, or an address,
     with :PORT where it has one. COMMAND, run in the source, is followed instead of a request of our own.

@@ -22,7 +22,7 @@ from emu.errors import InputError
 @click.option("--name", default="", help="Name of the testbed. Default: the topology's.")
 @click.pass_obj
 def up(context: Context, topology: Path, interactive: bool, foreground: bool, name: str) -> int:
-    """Bring a cluster up, and return when all of it is ready.
+    """Bring a cluster up; return when all of it is ready.
 
     TOPOLOGY is a topology file, or a folder with a topology.yaml and its manifests/. Everything is checked before
     anything is started: a mistake in a file is named with its line, and nothing is half-done.
@@ -56,7 +56,10 @@ def up(context: Context, topology: Path, interactive: bool, foreground: bool, na
 
 def _tell(loaded: starting.Loaded, started: float) -> None:
     click.echo(f"testbed {loaded.name} is up: {describe(loaded)}, {time.monotonic() - started:.1f} s")
-    for line in client(loaded.name).get("/emu/v1/status")["expected"]:
+    status = client(loaded.name).get("/emu/v1/status")
+    for warning in status["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+    for line in status["expected"]:
         click.echo(f"note: {line}", err=True)
 
 

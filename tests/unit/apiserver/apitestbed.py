@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from emu.api import images, load
 from emu.api.objects import (
@@ -21,12 +23,14 @@ from emu.api.objects import (
 )
 from emu.api.topology import Cni, NodeEntry, Topology
 from emu.cluster import resolve
+from emu.errors import Place
+from emu.kernel import process
 from emu.plan.drift import Drift
 from emu.plan.model import NetnsChange, Plan
 from emu.store import Store
 
 TOPOLOGY = Topology(name="test", nodes=(NodeEntry(name="node1"), NodeEntry(name="node2")), cni=Cni())
-NOW = "2026-11-20T10:00:00Z"
+NOW = "2020-11-20T10:00:00Z"
 
 WEB = """
 apiVersion: apps/v1
@@ -97,7 +101,7 @@ class SmallTestbed:
     calls: list[tuple[object, ...]] = field(default_factory=list)
     error: Exception | None = None
 
-    def apply(self, objects: Iterable[KubeObject]) -> Sequence[Applied]:
+    def apply(self, objects: Iterable[KubeObject], places: Mapping[Key, Place] | None = None) -> Sequence[Applied]:
         if self.error:
             raise self.error
         objects = list(objects)
@@ -142,27 +146,38 @@ class SmallTestbed:
         self.calls.append(("check", repair))
         return self.drifts
 
-    def logs(self, namespace: str, pod: str, container: str, previous: bool) -> str:
-        return f"{namespace}/{pod}/{container}\nprevious {previous}\nlast line\n"
+    def logs(self, namespace: str, pod: str, container: str, previous: bool) -> Path:
+        file = Path(tempfile.mkdtemp()) / "log"
+        file.write_text(f"{namespace}/{pod}/{container}\nprevious {previous}\nlast line\n")
+        return file
 
-    def exec(self, target: str, argv: Sequence[str], fds: tuple[int, int, int], tty: bool, container: str) -> int:
-        import subprocess
+    def exec(
+        self,
+        target: str,
+        argv: Sequence[str],
+        fds: tuple[int, int, int],
+        tty: bool = False,
+        container: str = "",
+        *,
+        started: Callable[[process.Child], None] = lambda _: None,
+    ) -> int:
+        """On this machine: what is tested is the way there and back."""
+        child = process.spawn(argv, stdin=fds[0], stdout=fds[1], stderr=fds[2], tty=tty)
+        started(child)
+        return child.wait() or 0
 
-        self.calls.append(("exec", target, tuple(argv), tty, container))
-        command = ["setsid", "--ctty", *argv] if tty else list(argv)
-        return subprocess.run(command, stdin=fds[0], stdout=fds[1], stderr=fds[2], check=False).returncode
-
-    def capture(self, selectors: tuple[str, ...], fd: int, until: threading.Event) -> Mapping[str, int]:
-        self.calls.append(("capture", selectors))
-        import os
-
-        os.write(fd, b"pcapng")
+    def capture(
+        self, selectors: tuple[str, ...], fd: int, until: threading.Event, armed: Callable[[Sequence[str]], None]
+    ) -> Mapping[str, int]:
+        armed(selectors)
         until.wait(10)
         return dict.fromkeys(selectors, 0)
 
 
 def drift(text: str) -> Drift:
-    return Drift(netns="node1", what="route", wanted=text, got="missing", change=NetnsChange(name="node1"))
+    return Drift(
+        netns="node1", what="route", wanted=text, got="missing", change=NetnsChange(name="node1", old=None, new=None)
+    )
 
 
 def _word(before: Mapping[Key, KubeObject], after: Mapping[Key, KubeObject], key: Key) -> str:
@@ -183,7 +198,7 @@ def _ready(pod: Pod) -> Pod:
     return replace(pod, status=status)
 
 
-def filled() -> SmallTestbed:
-    testbed = SmallTestbed()
+def filled(history: int = 1000) -> SmallTestbed:
+    testbed = SmallTestbed(Store(now=lambda: NOW, history=history))
     testbed.apply(load.parse_manifests(WEB, "web.yaml").objects)
     return testbed

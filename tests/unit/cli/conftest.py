@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,14 +30,21 @@ class Said:
 
 
 Emu = Callable[..., Said]
+Kubectl = Callable[..., Said]
 
 
 @pytest.fixture
-def emu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Emu:
-    """Runs a command line; the runtime directory is the test's own."""
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The runtime directory is the test's own."""
     monkeypatch.setenv("EMU_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.delenv("EMU_TESTBED", raising=False)
     monkeypatch.setenv("NO_COLOR", "1")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def emu(directory: Path, capfd: pytest.CaptureFixture[str]) -> Emu:
+    """Runs a command line."""
 
     def call(*arguments: str) -> Said:
         capfd.readouterr()
@@ -46,35 +56,69 @@ def emu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 
 @pytest.fixture
-def testbed(tmp_path: Path, emu: Emu) -> Iterator[str]:
+def testbed(directory: Path) -> Iterator[str]:
     """The name of a running testbed with `apitestbed.WEB` in it."""
-    child = serve("test", tmp_path / "run", filled)
+    child = serve("test", directory)
     yield "test"
     end(child)
 
 
-def serve(name: str, directory: Path, make: Callable[[], SmallTestbed]) -> int:
+@pytest.fixture
+def kubectl(tmp_path: Path, kubectl_home: Path) -> Iterator[Kubectl]:
+    """The real one, against a testbed like `testbed` on loopback TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        child = serve("twin", tmp_path / "twin", filled, listener)
+        yield kubectl_of(listener.getsockname()[1], kubectl_home)
+        end(child)
+
+
+@pytest.fixture(scope="session")
+def kubectl_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def kubectl_of(port: int, home: Path) -> Kubectl:
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("kubectl is not installed")
+    command = [program, f"--server=http://127.0.0.1:{port}"]
+    env = {"HOME": str(home), "KUBECONFIG": "/dev/null", "PATH": os.environ["PATH"]}
+
+    def call(*arguments: str) -> Said:
+        done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True, check=False)
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+def serve(
+    name: str, directory: Path, make: Callable[[], SmallTestbed] = filled, tcp: socket.socket | None = None
+) -> int:
     """The pid of a process that serves; returns when it is ready."""
     reading, writing = os.pipe()
     child = os.fork()
     if child:
         os.close(writing)
-        assert os.read(reading, 1) == b"r"
+        ready = os.read(reading, 1)
         os.close(reading)
+        assert ready == b"r"
         return child
     try:
-        _serve(name, directory, make, writing)
+        _serve(name, directory, make, tcp, writing)
     finally:
-        os._exit(0)
+        os._exit(1)
 
 
-def _serve(name: str, directory: Path, make: Callable[[], SmallTestbed], ready: int) -> None:
-    from emu.apiserver.server import serve as start
+def _serve(name: str, directory: Path, make: Callable[[], SmallTestbed], tcp: socket.socket | None, ready: int) -> None:
+    from emu.apiserver import http, routes, server
 
     with runtime_dir.claim(name, directory) as claim:
         claim.hold()
         claim.hold(ready=True)
-        start(claim.api, claim.attach, make())
+        testbed = make()
+        server.serve(claim.api, claim.attach, testbed)
+        if tcp:
+            http.HttpServer(tcp, routes.route(testbed)).start()
         os.write(ready, b"r")
         signal.pause()
 
