@@ -20,8 +20,10 @@ _TABLE, _CHAIN, _HANDLE, _TYPE, _ID, _NETWORK, _TRANSPORT, _POLICY = 1, 2, 3, 4,
 POLICY, RULE = 1, 3
 DROP = 0
 TABLE = "kube_emu_trace"  # the trace's own table, never part of an answer
+_ABOUT = ("unreachable", "time exceeded", "fragmentation needed", "parameter problem", "redirect")
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6", 132: "sctp"}
 _ECHO = {"icmp": (8, 0), "icmp6": (128, 129)}
+_ERRORS = {"icmp": (3, 5, 11, 12), "icmp6": (1, 2, 3, 4)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +128,10 @@ def _behind(proto: str, data: bytes) -> tuple[int, int, str, str]:
     if proto == "tcp" and len(data) >= 14:
         return *ports, _step(data[13]), data[4:14].hex()
     if proto in _ECHO:
-        ident = int.from_bytes(data[4:6], "big") if data[:1] and data[0] in _ECHO[proto] else 0
-        return ident, 0, "", data[:2].hex() + data[6:8].hex()
+        kind = data[0] if data else -1
+        ident = int.from_bytes(data[4:6], "big") if kind in _ECHO[proto] else 0
+        note = "echo" if kind in _ECHO[proto] else "error" if kind in _ERRORS[proto] else "other"
+        return ident, 0, note, data[:2].hex() + data[6:8].hex()
     return *ports, "", data[4:6].hex()
 
 
@@ -140,11 +144,19 @@ def _step(flags: int) -> str:
 
 
 def _alike(one: Headers, asked: Headers) -> bool:
-    """Ports of 0 are any. A TCP segment with a note is taken for what it is: opening, resetting, or between."""
+    """Ports of 0 are any. A packet with a note is taken for what it is: a TCP segment that opens, resets or is
+    between, an ICMP error or echo, and no neighbor solicitation of the same two."""
     same = (one.src, one.dst, one.proto) == (asked.src, asked.dst, asked.proto)
     ports = all(a in (0, b) for a, b in ((asked.sport, one.sport), (asked.dport, one.dport)))
-    step = asked.note if asked.note in ("SYN", "SYN-ACK", "RST") else ""
-    return same and ports and (asked.proto != "tcp" or not asked.note or step == one.note)
+    return same and ports and (not asked.note or _kind(asked) == one.note)
+
+
+def _kind(asked: Headers) -> str:
+    if asked.proto in _ECHO:
+        return "echo" if asked.note.startswith("echo") else "error" if asked.note.startswith(_ABOUT) else "other"
+    if asked.proto == "tcp":
+        return asked.note if asked.note in ("SYN", "SYN-ACK", "RST") else ""
+    return ""
 
 
 def _text(raw: bytes) -> str:

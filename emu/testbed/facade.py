@@ -241,7 +241,8 @@ class Testbed:
         result = tracing.trace(plan, flow, self.host.netns, send)
         if result.ok:
             return result
-        involved = sorted({point.netns for point in tracing.watched(plan, result.prediction)})
+        watched = {point.netns for point in tracing.watched(plan, result.prediction)}
+        involved = [name for name in plan.netns if name in watched]
         with self._lock:
             return replace(result, drift=tuple(str(each) for each in self._check(involved)))
 
