@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from emu.netfilter.model import Table
+from emu.plan.merge import JOINED
 from emu.plan.model import (
     Address,
     Changes,
@@ -58,7 +59,7 @@ def netns(old: NetnsPlan | None, new: NetnsPlan) -> NetnsChange | None:
             tables=tuple((None, table) for table in new.tables),
             pod_changed=new.pod is not None,
         )
-    added, removed = _values(old, new)
+    added, removed = ((), ()) if _same_values(old, new) else _values(old, new)
     tables = tuple(_tables(old.tables, new.tables))
     pod_changed = old.pod is not new.pod and old.pod != new.pod
     if not (added or removed or tables or pod_changed):
@@ -123,6 +124,11 @@ def link_of(value: Any) -> str:
 def remade(old: Any, new: Link) -> bool:
     """True when the kernel cannot turn one into the other: it must be removed and made again."""
     return (old.kind, old.peer, old.vxlan) != (new.kind, new.peer, new.vxlan)
+
+
+def _same_values(old: NetnsPlan, new: NetnsPlan) -> bool:
+    """Most often only tables differ; what is the same object is equal at no cost."""
+    return all(getattr(old, name) == getattr(new, name) for name in JOINED)
 
 
 def _link_rank(link: Link) -> int:

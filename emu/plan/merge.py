@@ -58,6 +58,8 @@ def tables(parts: tuple[RulesetPart, ...]) -> tuple[Table, ...]:
     for part in parts:
         if part.owner not in POSITION:
             raise PlanError(f"{part.owner} has no place in plan.hooks.ORDER")
+    if not parts:
+        return ()
     ordered = sorted(parts, key=lambda part: POSITION[part.owner])
     return tuple(
         _merged((family, name, *map(id, concerned)), family, name, concerned)

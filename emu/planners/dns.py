@@ -7,6 +7,7 @@ from datetime import datetime
 
 from emu.api.objects import EndpointSlice, Namespace, ObjectMeta, Service
 from emu.cluster.model import Cluster
+from emu.memo import by_identity
 from emu.plan.model import DnsEndpoint, DnsPort, DnsService, DnsZone
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -39,11 +40,12 @@ def _services(services: Iterable[Service], slices: Iterable[EndpointSlice]) -> t
     behind: dict[tuple[str, str], list[EndpointSlice]] = {}
     for each in slices:
         behind.setdefault((each.metadata.namespace, each.metadata.labels.get(SERVICE_NAME, "")), []).append(each)
-    found = (_service(each, behind.get((each.metadata.namespace, each.metadata.name), ())) for each in services)
+    found = (_service(each, *behind.get((each.metadata.namespace, each.metadata.name), ())) for each in services)
     return tuple(sorted(found, key=lambda service: (service.namespace, service.name)))
 
 
-def _service(service: Service, slices: Iterable[EndpointSlice]) -> DnsService:
+@by_identity
+def _service(service: Service, *slices: EndpointSlice) -> DnsService:
     spec = service.spec
     addresses = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
     return DnsService(

@@ -33,15 +33,14 @@ def fitted(
     manager = meta.labels[MANAGED_BY_LABEL]
     own = [piece for piece in existing if piece.metadata.labels.get(MANAGED_BY_LABEL) == manager]
     result = Fitted()
-    taken = set(objects)
+    taken: set[Key] = set()
     for (address_type, ports), wanted in groups.items():
         same = [piece for piece in own if (piece.address_type, piece.ports) == (address_type, ports)]
         kept, rest = _kept(same, wanted, meta)
         result.puts += kept
         for part in _parts(rest, empty=not kept):
-            piece = EndpointSlice(
-                metadata=_named(seed, meta, address_type, taken), address_type=address_type, endpoints=part, ports=ports
-            )
+            named = _named(seed, meta, address_type, objects, taken)
+            piece = EndpointSlice(metadata=named, address_type=address_type, endpoints=part, ports=ports)
             taken.add(key_of(piece))
             result.puts.append(stamped(seed, piece, now))
     staying = {key_of(piece) for piece in result.puts}
@@ -91,11 +90,12 @@ def _parts(endpoints: Sequence[Endpoint], *, empty: bool) -> Iterable[tuple[Endp
         yield tuple(endpoints[start : start + MAX_ENDPOINTS])
 
 
-def _named(seed: int, meta: ObjectMeta, address_type: str, taken: set[Key]) -> ObjectMeta:
+def _named(seed: int, meta: ObjectMeta, address_type: str, objects: Objects, taken: set[Key]) -> ObjectMeta:
     for attempt in count():
         name = meta.generate_name + names.suffix(
             5, seed, "slice", meta.namespace, meta.generate_name, address_type, attempt
         )
-        if (EndpointSlice.KIND, meta.namespace, name) not in taken:
+        key = (EndpointSlice.KIND, meta.namespace, name)
+        if key not in objects and key not in taken:
             return replace(meta, name=name)
     raise AssertionError("count() does not end")

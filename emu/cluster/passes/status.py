@@ -23,6 +23,7 @@ from emu.cluster.lifecycle import is_active, is_ready, with_condition
 from emu.cluster.objectmap import by_owner, changed, of_kind
 from emu.cluster.passes.daemonsets import HASH_LABEL, matching
 from emu.cluster.passes.deployments import template_hash
+from emu.memo import by_identity
 
 
 def status(topology: Topology, objects: Objects, now: str) -> Objects:
@@ -44,7 +45,8 @@ def _with(obj: KubeObject, new: object) -> KubeObject:
     return obj if obj.status == new else replace(obj, status=new)  # type: ignore[union-attr,arg-type]
 
 
-def _ready(pods: Sequence[Pod]) -> int:
+@by_identity
+def _ready(*pods: Pod) -> int:
     return sum(map(is_ready, pods))
 
 
@@ -53,8 +55,8 @@ def _replica_set(owner: ReplicaSet, pods: Sequence[Pod]) -> ReplicaSetStatus:
         observed_generation=owner.metadata.generation,
         replicas=len(pods),
         fully_labeled_replicas=len(pods),
-        ready_replicas=_ready(pods),
-        available_replicas=_ready(pods),
+        ready_replicas=_ready(*pods),
+        available_replicas=_ready(*pods),
     )
 
 
@@ -62,9 +64,9 @@ def _deployment(owner: Deployment, owned: Sequence[tuple[ReplicaSet, list[Pod]]]
     current = f"{owner.metadata.name}-{template_hash(owner.spec.template)}"
     updated = [pod for each, pods in owned if each.metadata.name == current for pod in pods]
     everything = [pod for _, pods in owned for pod in pods]
-    ready, wanted = _ready(everything), owner.spec.replicas
+    ready, wanted = _ready(*everything), owner.spec.replicas
     conditions = with_condition(owner.status.conditions, _available(ready >= wanted - wanted // 4, now))
-    complete = len(updated) == len(everything) == wanted and _ready(updated) == wanted
+    complete = len(updated) == len(everything) == wanted and _ready(*updated) == wanted
     return DeploymentStatus(
         observed_generation=owner.metadata.generation,
         replicas=len(everything),
@@ -106,7 +108,7 @@ def _daemon_set(owner: DaemonSet, nodes: Sequence[Node], pods: Sequence[Pod]) ->
         desired_number_scheduled=len(wanted),
         current_number_scheduled=len(right),
         number_misscheduled=len(pods) - len(right),
-        number_ready=_ready(right),
-        number_available=_ready(right),
+        number_ready=_ready(*right),
+        number_available=_ready(*right),
         updated_number_scheduled=sum(pod.metadata.labels.get(HASH_LABEL) == current for pod in right),
     )
