@@ -11,6 +11,7 @@ from inside import addresses, apply, ask, cluster_ip, endpoints, out, pods, run
 from labs import Labs
 
 from emu.api.objects import Endpoints
+from emu.api.topology import Ranges
 from emu.testbed.facade import Testbed
 
 pytestmark = pytest.mark.root
@@ -226,3 +227,52 @@ def test_endpoints_made_by_hand_are_used(testbed: Labs) -> None:
         assert out(lab, "client2", "curl -s by-hand/hostname") == "asked-for"
 
     testbed(inside)
+
+
+IPV6 = ("fd00:100::/64", "fd00:10:244::/48", "fd00:10:96::/108")
+IPV4 = ("192.168.100.0/24", "10.244.0.0/16", "10.96.0.0/12")
+BOTH = """
+apiVersion: v1
+kind: Service
+metadata: {name: both}
+spec:
+  ipFamilyPolicy: PreferDualStack
+  selector: {app: web}
+  ports: [{port: 80, targetPort: http}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("family", "ranges"),
+    [
+        ("ipv6", [(each,) for each in IPV6]),
+        ("ipv4-ipv6", list(zip(IPV4, IPV6, strict=True))),
+        ("ipv6-ipv4", list(zip(IPV6, IPV4, strict=True))),
+    ],
+)
+def test_services_and_names_work_in_every_family(testbed: Labs, family: str, ranges: list[tuple[str, ...]]) -> None:
+    """A client is seen with its own address of the family it came by."""
+
+    def inside(lab: Testbed) -> None:
+        apply(lab, BOTH)
+        own = out(lab, "client", "hostname -I").split()
+        assert len(own) == len(family.split("-"))
+        for address in own:
+            option, shown = ("-6", f"[{address}]") if ":" in address else ("-4", address)
+            assert out(lab, "client", f"curl -s {option} both/clientip").startswith(f"{shown}:")
+            record = "AAAA" if ":" in address else "A"
+            (found,) = out(lab, "client", f"dig +short {record} both.default.svc.cluster.local").split()
+            assert out(lab, "client", f"dig +short -x {found}") == "both.default.svc.cluster.local.\n"
+
+    nodes, pods_, services = ranges
+    testbed(inside, family=family, ranges=Ranges(nodes=nodes, pods=pods_, services=services, node_pod_prefix=24))
+
+
+def test_services_work_with_legacy_iptables(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        assert out(lab, "client", "curl -sI nginx-svc").startswith("HTTP/1.1 200 OK")
+        assert run(lab, "client", "curl -s empty").code == 7
+        assert "KUBE-SVC-" in out(lab, "node1", "iptables-legacy-save -t nat")
+        assert not lab.check()
+
+    testbed(inside, iptables="legacy")
