@@ -13,6 +13,7 @@ import re
 import socket
 import stat
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ API, ATTACH, LOCK, LOG = "api.sock", "attach.sock", "lock", "log"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 _ALIVE, _READY = 0, 1
+DYING_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,12 @@ def _wanted_directory() -> Path:
 
 
 def checked(path: Path) -> Path:
-    with suppress(FileExistsError):
+    try:
         path.mkdir(mode=0o700)
+    except FileExistsError:
+        pass  # looked at next
+    except OSError as error:
+        raise _unusable(path, error) from error
     os.close(_open_directory(path))
     return path
 
@@ -81,16 +87,29 @@ class Claim:
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name, self.path = name, directory / name
-        checked(self.path)
-        self._directory = _open_directory(self.path)
-        self.lock = self._open(LOCK, os.O_RDWR)
+        self._directory = _open_directory(checked(self.path))
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            self.lock = self._open(LOCK, os.O_RDWR)
+            self._take()
+            self.log = self._open(LOG, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
+            self.api, self.attach = self._listen(API), self._listen(ATTACH)
+        except OSError as error:
             self.close()
-            raise _already_running(name) from error
-        self.log = self._open(LOG, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
-        self.api, self.attach = self._listen(API), self._listen(ATTACH)
+            raise _unusable(self.path, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self) -> None:
+        """A testbed that has just been killed holds its lock while its processes end."""
+        deadline = time.monotonic() + DYING_S
+        while True:
+            try:
+                return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise _already_running(self.name) from None
+            time.sleep(0.01)  # nothing can be waited for: who holds it is not always known
 
     def _open(self, name: str, flags: int) -> int:
         return os.open(name, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
@@ -113,12 +132,17 @@ class Claim:
 
     def close(self) -> None:
         """Close this process's copies. The testbed's own stay."""
-        for fd in (self._directory, self.lock, getattr(self, "log", -1)):
+        for fd in (self._directory, getattr(self, "lock", -1), getattr(self, "log", -1)):
             if fd >= 0:
                 os.close(fd)
         for listener in (getattr(self, "api", None), getattr(self, "attach", None)):
             if listener:
                 listener.close()
+
+
+def _unusable(path: Path, error: OSError) -> HostError:
+    why = f"{error.strerror} ({error.filename})" if error.filename not in (None, str(path)) else error.strerror
+    return HostError(f"{path} cannot be used: {why}", hint="set EMU_RUNTIME_DIR to a directory that can be written to")
 
 
 def _short(directory: int, name: str) -> str:

@@ -9,12 +9,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import machine
 import pytest
-from inside import apply, run
+from inside import apply, run, wait_until
 
 from emu.api.objects import Deployment
+from emu.kernel import syscalls
 from emu.testbed.facade import Testbed
 from tests.kernel import leaks
 
@@ -166,3 +168,53 @@ def test_sigkill_at_any_moment_of_a_down_leaves_nothing_and_the_next_up_works():
     machine.up()
     machine.down()
     leaks.nothing_left(before)
+
+
+KINDS = {
+    "net": syscalls.CLONE_NEWNET,
+    "mnt": syscalls.CLONE_NEWNS,
+    "pid": syscalls.CLONE_NEWPID,
+    "uts": syscalls.CLONE_NEWUTS,
+    "ipc": syscalls.CLONE_NEWIPC,
+}
+
+
+@machine.on_a_machine
+def test_the_kernel_s_own_count_of_namespaces_is_what_it_was_after_kills():
+    """One that neither a process nor a file nor a mount shows is counted still, against the user's limit."""
+    syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+    for name, text in (("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")):
+        Path("/proc/self", name).write_text(text)
+    before = {kind: count(kind) for kind in KINDS}
+    machine.up()
+    assert count("net") > before["net"] + 10
+    machine.kill()
+    for work in (reconcile, capture, verify):
+        machine.up(work=work)
+        time.sleep(0.3)  # a moment of it
+        machine.kill()
+    for kind, number in before.items():
+        wait_until(lambda kind=kind, number=number: count(kind) == number, what=f"{number} namespaces: {kind}")
+
+
+def count(kind: str) -> int:
+    """How many the user has in this user namespace: the smallest limit that still allows one more, less that one."""
+    limit = Path(f"/proc/sys/user/max_{kind}_namespaces")
+    usual, allowed = limit.read_text(), 0
+    limit.write_text("0")
+    while not one_more(kind):
+        allowed += 1
+        limit.write_text(str(allowed))
+    limit.write_text(usual)
+    return allowed - 1
+
+
+def one_more(kind: str) -> bool:
+    child = os.fork()
+    if not child:
+        try:
+            syscalls.unshare(KINDS[kind])
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0

@@ -1,0 +1,83 @@
+"""An ordinary user, who has no more than the machine allows everybody, has testbeds too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import machine
+import pytest
+from machine import NAME
+
+from emu.kernel import process
+from emu.kernel.process import Completed
+from tests.kernel import leaks
+
+pytestmark = pytest.mark.root
+
+UID = 65534
+RUNTIME = Path(f"/tmp/kube-emu-{UID}")
+AS_USER = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
+
+
+class Ordinary:
+    """The command line in such hands, from a copy of the package that everybody can read."""
+
+    def __init__(self, package: Path) -> None:
+        self.package, self.topology = package, str(package / "topologies" / NAME)
+
+    def __call__(self, *arguments: str, check: bool = True) -> Completed:
+        env = {**process.ENVIRONMENT, **machine.PYTHON, "PYTHONPATH": str(self.package), "HOME": "/nonexistent"}
+        return process.run([*AS_USER, *machine.command(*arguments)], env=env, check=check, timeout_s=60)
+
+
+@pytest.fixture
+def emu() -> Iterator[Ordinary]:
+    package = Path(f"/tmp/kube-emu-ordinary-{os.getpid()}")
+    for name in ("emu", "topologies"):
+        shutil.copytree(machine.ROOT / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
+    process.run(["chmod", "-R", "a+rX", str(package)])
+    if process.run([*AS_USER, sys.executable, "-c", "import click"], check=False).code:
+        pytest.skip(f"uid {UID} may not run {sys.executable}")
+    yield Ordinary(package)
+    shutil.rmtree(package)
+    shutil.rmtree(RUNTIME, ignore_errors=True)
+
+
+def test_an_ordinary_user_brings_up_traces_verifies_enters_and_takes_down(emu: Ordinary) -> None:
+    def test() -> None:
+        before = leaks.snapshot()
+        assert "is up: 2 nodes" in emu("up", emu.topology).stdout
+        assert emu("ls", "-o", "name").stdout.split() == [NAME]
+
+        path = emu("trace", "client", "nginx-svc:80").stdout  # of which the one server is on the other Node
+        assert "the observed path is the predicted one" in path
+        assert "flannel.1" in path
+        assert "PREROUTING → KUBE-SERVICES → KUBE-SVC-" in path  # netfilter's own trace
+        assert "-t nat -A KUBE-SEP-" in path
+
+        assert emu("verify").code == 0
+        assert emu("exec", "client", "--", "curl", "-sI", "nginx-svc").stdout.startswith("HTTP/1.1 200 OK")
+        assert emu("exec", "client", "--", "sh", "-c", "id -u; hostname; echo > /tmp/x").stdout == "0\nclient\n"
+        assert emu("exec", "client", "--", "touch", "/usr/x", check=False).code == 1
+        emu("scale", "deployment", "nginx-hello", "--replicas", "3")
+        emu("delete", "pod", "client2")
+        assert emu("check").stdout == "the kernel is as planned\n"
+        assert emu("down").stdout == f"testbed {NAME} is down\n"
+        leaks.nothing_left(before)
+
+    leaks.pretend_machine(test)
+
+
+def test_an_ordinary_user_s_testbed_is_killed_and_leaves_nothing(emu: Ordinary) -> None:
+    def test() -> None:
+        before = leaks.snapshot()
+        for _ in range(3):
+            emu("up", emu.topology)
+            machine.kill(directory=RUNTIME)
+            leaks.nothing_left(before)
+
+    leaks.pretend_machine(test)

@@ -1,0 +1,102 @@
+"""On a machine in trouble a testbed comes up all the same, or says what it lacks."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import machine
+import pytest
+from machine import NAME, emu
+
+from emu.kernel import process, syscalls
+from tests.kernel import leaks
+
+pytestmark = pytest.mark.root
+
+TOPOLOGY = str(machine.ROOT / "topologies" / NAME)
+ROOM = "/run/room"
+
+
+def refused(directory: str) -> str:
+    """What `emu up` says, which must be neither a success nor a stack trace."""
+    up = emu("up", TOPOLOGY, check=False, EMU_RUNTIME_DIR=directory)
+    assert up.code == 3, up
+    assert "Traceback" not in up.stderr
+    return up.stderr
+
+
+def mount(options: str, flags: int = 0) -> None:
+    os.makedirs(ROOM, exist_ok=True)
+    syscalls.mount("tmpfs", ROOM, "tmpfs", flags, f"mode=700,{options}")
+
+
+@machine.on_a_machine
+def test_a_disk_without_room_for_files_is_named():
+    mount("nr_inodes=1")
+    assert f"error: {ROOM}/{NAME} cannot be used: No space left on device" in refused(ROOM)
+    for inodes in range(2, 6):  # for the directory, the lock, the log, one socket
+        syscalls.mount("tmpfs", ROOM, flags=syscalls.MS_REMOUNT, data=f"nr_inodes={inodes}")
+        assert f"error: {ROOM}/{NAME} cannot be used: No space left on device" in refused(ROOM)
+    syscalls.mount("tmpfs", ROOM, flags=syscalls.MS_REMOUNT, data="nr_inodes=6")
+    assert emu("up", TOPOLOGY, EMU_RUNTIME_DIR=ROOM).code == 0
+
+
+@machine.on_a_machine
+def test_a_full_disk_costs_the_log_and_no_more():
+    before = leaks.snapshot()
+    mount("size=8k")
+    Path(ROOM, "full").write_bytes(b"." * 8192)
+    assert emu("up", TOPOLOGY, EMU_RUNTIME_DIR=ROOM).code == 0
+    assert emu("trace", "client", "web:80", EMU_RUNTIME_DIR=ROOM).code == 0
+    assert emu("scale", "deployment", "nginx-hello", "--replicas", "3", EMU_RUNTIME_DIR=ROOM).code == 0
+    assert emu("check", EMU_RUNTIME_DIR=ROOM).code == 0
+    assert emu("down", EMU_RUNTIME_DIR=ROOM).code == 0
+    syscalls.umount2(ROOM, 0)
+    leaks.nothing_left(before)
+
+
+@machine.on_a_machine
+def test_a_directory_that_cannot_be_written_to_is_named():
+    mount("size=1m")
+    syscalls.mount("tmpfs", ROOM, flags=syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
+    assert f"error: {ROOM}/{NAME} cannot be used: Read-only file system" in refused(ROOM)
+    assert "hint: set EMU_RUNTIME_DIR" in refused(ROOM)
+    assert f"{ROOM}/a/b cannot be used: No such file or directory" in refused(f"{ROOM}/a/b")
+    assert "/etc/passwd is not a directory of ours: Not a directory" in refused("/etc/passwd")
+
+
+@machine.on_a_machine
+def test_what_a_killed_testbed_has_left_in_its_directory_is_used_again():
+    emu("up", TOPOLOGY)
+    machine.kill()
+    folder = machine.RUNTIME / NAME
+    assert {each.name for each in folder.iterdir()} == {"api.sock", "attach.sock", "lock", "log"}
+    assert emu("up", TOPOLOGY).code == 0  # at once
+    machine.kill()
+    for name in ("api.sock", "attach.sock", "lock", "log"):
+        (folder / name).unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(folder / "api.sock"))
+    (folder / "attach.sock").symlink_to("/etc/passwd")
+    (folder / "lock").write_text("1234\n")
+    assert emu("ls", "-o", "name").stdout == ""
+    assert emu("up", TOPOLOGY).code == 0
+    assert emu("check").code == 0
+    assert emu("down").code == 0
+
+
+@machine.on_a_machine
+def test_what_is_in_the_way_of_a_socket_is_named():
+    (machine.RUNTIME / NAME / "api.sock" / "full").mkdir(parents=True)
+    machine.RUNTIME.chmod(0o700)
+    (machine.RUNTIME / NAME).chmod(0o700)
+    assert "cannot be used: Is a directory (api.sock)" in refused(str(machine.RUNTIME))
+
+
+@machine.on_a_machine
+def test_1024_open_files_are_enough_for_two_nodes():
+    limited = ["prlimit", "--nofile=1024:1024", "--", *machine.command("verify", TOPOLOGY)]
+    env = {**process.ENVIRONMENT, **machine.PYTHON, "EMU_RUNTIME_DIR": str(machine.RUNTIME)}
+    assert process.run(limited, env=env, timeout_s=60).code == 0
