@@ -53,10 +53,19 @@ class Lab:
         except Wrong as wrong:
             raise InputError(f"{text}: {wrong.what}", hint=wrong.hint) from None
 
+    def points(self, selectors: Sequence[str]) -> list[str]:
+        pods, nodes = self.pods(), self.nodes()
+        return [references.points(pods, nodes, each) for each in selectors]
+
     def target(self, text: str) -> str:
         """For a trace: a selector becomes the Pod it means."""
         name, port = references.split_port(text)
         return self.where(name) + port if references.selector(name) else text
+
+    def url(self, text: str) -> str:
+        """Names stay for DNS to find; labels become the address of a Pod."""
+        scheme, host, rest = references.split_url(text)
+        return scheme + (self.address(host) if references.selector(host) else host) + rest
 
     def address(self, text: str) -> str:
         """Of a Pod, Node or Service; anything else is taken for an address or a name already."""

@@ -3,6 +3,7 @@ manifests, and what the steps name against the cluster as each of them will find
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -20,16 +21,17 @@ FIELDS = ("name", "about", "topology", "steps")
 BESIDE = ("name", "continue")  # what may stand beside a step's kind
 
 
-def experiment(path: Path) -> Experiment:
+def experiment(path: Path, topology: Path | None = None) -> Experiment:
+    """On the topology the file names, or on another."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not text"
         raise InputError(f"cannot be read: {why}", place=Place(str(path))) from None
-    return parse(text, path)
+    return parse(text, path, topology)
 
 
-def parse(text: str, path: Path) -> Experiment:
+def parse(text: str, path: Path, topology: Path | None = None) -> Experiment:
     documents = list(tree.documents(text, str(path)))
     if len(documents) != 1:
         raise InputError(f"has {len(documents)} YAML documents, must have one", place=Place(str(path)))
@@ -37,8 +39,8 @@ def parse(text: str, path: Path) -> Experiment:
     place = Place(str(path), getattr(node, "line", 0))
     try:
         _outline(node)
-        topology, manifests = load.testbed(_topology(node, path))
-        world = World(path, topology, manifests)
+        found, manifests = load.testbed(topology or _topology(node, path))
+        world = World(path, found, manifests)
         steps = tuple(_planned(each, index, path, world) for index, each in enumerate(node["steps"]))
     except Wrong as wrong:
         raise wrong.located(place, node) from None
@@ -46,7 +48,7 @@ def parse(text: str, path: Path) -> Experiment:
         name=node.get("name") or path.stem,
         about=" ".join((node.get("about") or "").split()),
         file=path,
-        topology=topology,
+        topology=found,
         manifests=manifests,
         steps=steps,
         read=world.read,
@@ -63,6 +65,8 @@ def _outline(node: Any) -> None:
     for name in ("name", "about", "topology"):
         if not isinstance(node.get(name, ""), str):
             raise Wrong(f"is {shown(node[name])}, must be a string", name)
+    if (name := node.get("name")) and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise Wrong(f"is {name}, must be of letters, digits, -, _ and .", "name")
     if not isinstance(node.get("steps"), list) or not node["steps"]:
         raise Wrong("must be a list of steps", "steps")
 
@@ -91,12 +95,17 @@ def _planned(node: Any, index: int, path: Path, world: World) -> Planned:
     except Wrong as wrong:
         raise wrong.located(place, node, subject) from None
     except InputError as error:
-        raise InputError(
-            error.what, place=error.place or place, subject=error.subject or subject, hint=error.hint
-        ) from None
+        raise _of_step(error, place, subject) from None
     except EmuError as error:  # a range that is too small …
         raise InputError(error.message, place=place, subject=subject, hint=error.hint) from None
     return Planned(step=step, place=place, title=beside.get("name") or step.title(), go_on=bool(beside.get("continue")))
+
+
+def _of_step(error: InputError, place: Place, subject: str) -> InputError:
+    """What is wrong in another file is told with both places."""
+    if error.place and error.place.file != place.file:
+        return InputError(error.message, place=place, subject=subject, hint=error.hint)
+    return InputError(error.what, place=error.place or place, subject=error.subject or subject, hint=error.hint)
 
 
 def _parts(node: Any) -> tuple[str, Any, Mapping[str, Any]]:
@@ -146,11 +155,11 @@ def _written_out(cls: Any, value: Any, line: int) -> Any:
     """Short forms: a plain value for the field that a step is mostly about; one string for a list of them."""
     if not isinstance(value, dict) and value is not None:
         if not cls.SHORT:
-            raise Wrong(f"is {shown(value)}, must be a mapping", cls.NAME)
+            raise Wrong(f"{shown(value)} stands here, must be a mapping", cls.NAME, sentence=True)
         short, value = value, tree.Map({cls.SHORT: value})
         value.line, value.lines = getattr(short, "line", line), {cls.SHORT: getattr(short, "line", line)}
     if not isinstance(value, tree.Map):
-        raise Wrong("is empty", cls.NAME)
+        raise Wrong("it is empty", cls.NAME, sentence=True)
     hints, names = get_type_hints(cls), codec.json_names(cls)
     for attribute, name in names.items():
         if hints[attribute] == tuple[str, ...] and isinstance(value.get(name), str):

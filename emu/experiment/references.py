@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 
 from emu.api.objects import Node, Pod
 from emu.api.wrong import Wrong, did_you_mean
@@ -60,6 +61,25 @@ def where(pods: Sequence[Pod], nodes: Sequence[Node], text: str) -> str:
         raise Wrong(f"is {text}, and no Pod has these labels", hint=_labelled(pods))
     near = did_you_mean(text, _names(pods, nodes))
     raise Wrong(f"is {text}, and no Pod or Node is called so{'; ' if near else ''}{near}", hint=_known(pods, nodes))
+
+
+def points(pods: Sequence[Pod], nodes: Sequence[Node], text: str) -> str:
+    """A capture's selector (`emu.capture.points`) of what a script says: `client:eth0`, `app=nginx`, `node?:cni0`."""
+    place, colon, ifname = text.partition(":")
+    names = [each.metadata.name for each in nodes]
+    if "*" in place or "?" in place:
+        of_pods = "/" not in place and place != "*" and not any(fnmatchcase(each, place) for each in names)
+        return f"default/{text}" if of_pods else text
+    if selector(place) or matching(pods, place):
+        return where(pods, nodes, place) + colon + ifname
+    return text
+
+
+def split_url(text: str) -> tuple[str, str, str]:
+    """`http://web:80/x` → http://, web, :80/x. http where no scheme is given."""
+    scheme, has_scheme, rest = text.rpartition("://")
+    end = next((at for at, each in enumerate(rest) if each in ":/?#"), len(rest))
+    return f"{scheme if has_scheme else 'http'}://", rest[:end], rest[end:] or "/"
 
 
 def split_port(text: str) -> tuple[str, str]:

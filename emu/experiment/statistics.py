@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, erfc, exp, factorial, gamma, log, sqrt
 from statistics import median, pstdev
 
-Z_MILLION = 4.75  # of the normal distribution: exceeded once in a million times
+MILLION = 1e-6  # a chance that is none
 
 
-def chi_square_limit(freedom: int, z: float = Z_MILLION) -> float:
-    """What chi-square exceeds by chance as often as the normal distribution exceeds `z`. Wilson and Hilferty, 1931."""
-    part = 2 / (9 * freedom)
-    return float(freedom * (1 - part + z * sqrt(part)) ** 3)
+def chance(chi_square: float, freedom: int) -> float:
+    """That a fair choice gives this chi-square or more. The exact sums; Abramowitz and Stegun 26.4.4 and 26.4.5."""
+    half = chi_square / 2
+    if freedom % 2:
+        terms = (half ** (i - 0.5) / gamma(i + 0.5) for i in range(1, (freedom - 1) // 2 + 1))
+        return erfc(sqrt(half)) + exp(-half) * sum(terms)
+    return exp(-half) * sum(half**i / factorial(i) for i in range(freedom // 2))
 
 
 def even(counts: Sequence[int]) -> bool:
-    """May these be the counts of a fair choice? Wrong about one in a million times."""
+    """May these be the counts of a fair choice?"""
     expected = sum(counts) / len(counts)
     if len(counts) < 2 or not expected:
         return True
-    return sum((count - expected) ** 2 / expected for count in counts) < chi_square_limit(len(counts) - 1)
+    return chance(sum((count - expected) ** 2 / expected for count in counts), len(counts) - 1) > MILLION
+
+
+def tries(choices: int) -> int:
+    """How many a fair choice needs until not one of the choices is left out, but by a chance that is none."""
+    return 1 if choices < 2 else ceil(log(MILLION / choices) / log(1 - 1 / choices))
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ class World:
         if found is None:
             names = [each[2] for each in self.cluster.objects if each[:2] == key[:2]]
             near = did_you_mean(name, names)
-            raise Wrong(f"is {name}, and there is no such {resource.kind}{'; ' if near else ''}{near}", "what")
+            raise Wrong(f"is {name}, and there is no such {resource.kind}{'; ' if near else ''}{near}", "what",
+                        hint=f"there are {', '.join(names)}" if names else "")  # fmt: skip
         return found
 
     def line(self, *path: str | int) -> int:
@@ -123,10 +124,17 @@ class World:
             if not self._may_be_made(name):
                 raise Wrong(f"is {text}: {error.what}", field, hint=error.hint) from None
 
+    def url(self, text: str, field: str) -> None:
+        host = references.split_url(text)[1]
+        if references.selector(host):
+            self.where(host, field)
+
     def select(self, selectors: Sequence[str], field: str) -> None:
         for index, each in enumerate(selectors):
             try:
-                points(self.plan, [each])
+                points(self.plan, [references.points(self.pods, self.nodes, each)])
+            except Wrong as wrong:
+                raise wrong.under(field, index) from None
             except EmuError as error:
                 if not self._may_be_made(each.partition(":")[0]):
                     raise Wrong(f"is {each}: {error.message}", field, index, hint=error.hint) from None

@@ -16,6 +16,10 @@ import pytest
 
 from emu.kernel import runtime_dir
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "experiment"))
+
+import documented
+
 pytestmark = pytest.mark.root
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +72,15 @@ def test_every_claim_of_an_experiment_holds(file: Path, directory: Path) -> None
     result = json.loads((directory / "kept" / "result.json").read_text())
     assert set(result.get("captures", ())) <= kept
     assert [step["outcome"] for step in result["steps"] if step["outcome"] not in ("passed", "skipped")] == []
+
+
+def test_the_documentations_examples_are_true(directory: Path) -> None:
+    """One after another, in one lab."""
+    file = directory / "documented.yaml"
+    file.write_text(documented.script("".join(documented.examples().values())))
+    process = emu("run", file, "--output", directory / "kept")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, f"{out}\n{err}"
 
 
 def test_a_failing_step_says_what_it_expected_and_got_and_ends_the_run(directory: Path) -> None:

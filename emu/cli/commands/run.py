@@ -29,11 +29,14 @@ FORMS = {"json": "result.json", "junit": "junit.xml"}
 
 @click.command()
 @click.argument("experiment", type=click.Path(path_type=Path))
+@click.option("--topology", type=click.Path(path_type=Path), help="Another topology than the file names.")
 @click.option("--output", "folder", type=click.Path(path_type=Path), help="Where results, captures and the report go.")
 @click.option("-o", "form", type=click.Choice(("text", *FORMS)), default="text", help="How to print the result.")
 @click.option("--keep", is_flag=True, help="Leave the testbed running afterwards, as the steps left it.")
 @click.pass_obj
-def run(context: Context, *, experiment: Path, folder: Path | None, form: str, keep: bool) -> int:
+def run(
+    context: Context, *, experiment: Path, topology: Path | None, folder: Path | None, form: str, keep: bool
+) -> int:
     """Run an experiment: a YAML file of steps on a topology.
 
     All of the file is checked before anything is started. The testbed is one of its own, with a name of its own, and
@@ -44,6 +47,7 @@ def run(context: Context, *, experiment: Path, folder: Path | None, form: str, k
     Examples:
       emu run topologies/two-node-flannel-vxlan/experiments/broken-fdb.yaml
       emu run lesson.yaml --output /tmp/lesson -o junit
+      emu run lesson.yaml --topology topologies/two-node-flannel-host-gw
       emu run lesson.yaml --keep                     then: emu ls, emu exec, emu down
 
     \b
@@ -51,7 +55,7 @@ def run(context: Context, *, experiment: Path, folder: Path | None, form: str, k
     """
     from emu.experiment import load
 
-    planned = load.experiment(experiment)
+    planned = load.experiment(experiment, topology)
     starting.tell_ignored(planned.manifests.ignored)
     kept = folder or Path("captures", "runs", planned.topology.name, planned.name)
     _make(kept)

@@ -37,16 +37,12 @@ class Capture:
         if self.start in world.captures:
             raise Wrong(f"is {self.start}, and an earlier capture has that name", "start")
         world.captures[self.start] = True
-        world.select([each for each in self.at if "=" not in each], "at")
-        for each in self.at:
-            if "=" in each:
-                world.where(each, "at")
+        world.select(self.at, "at")
 
     def run(self, lab: Lab) -> Said:
         if self.start:
-            selectors = [lab.where(each) if "=" in each else each for each in self.at]
             file = lab.directory / f"{self.start}.pcapng"
-            lab.recordings[self.start] = lab.testbed.capture(selectors, file)
+            lab.recordings[self.start] = lab.testbed.capture(lab.points(self.at), file)
             lab.files[self.start] = file
             return Said()
         drops = lab.recordings.pop(self.stop).stop()

@@ -18,7 +18,7 @@ from emu.experiment.model import Failed, Said, Skipped
 from emu.experiment.world import World
 
 UNITS = {"latency": "us", "connect": "us", "throughput": "mbit"}
-_PORT = "5201"  # iperf3's
+_PORT, _TRIES = "5201", 50  # iperf3's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Measure:
     SHORT: ClassVar = ""
     what: str  # latency, connect, throughput
     source: str = json_name("from")
-    to: str  # connect: with a port; throughput: a Pod
+    to: str  # connect: a URL, as of request; throughput: a Pod
     count: int = 20  # pings, connections, or tenths of a second
     at_most_us: int = json_name("at_most_us", default=0)  # of the median; 0: whatever it is
     at_least_mbit: int = json_name("at_least_mbit", default=0)
@@ -43,8 +43,8 @@ class Measure:
             world.where(self.to, "to")
         elif self.what == "latency":
             world.target(self.to, "to")
-        elif ":" not in self.to:
-            raise Wrong(f"is {self.to}, must be HOST:PORT", "to")
+        else:
+            world.url(self.to, "to")
         if not 2 <= self.count <= 1000:
             raise Wrong(f"is {self.count}, must be 2-1000", "count")
 
@@ -75,8 +75,7 @@ class Measure:
         """Without the time the name took."""
         form = "%{time_connect} %{time_namelookup}\\n"
         argv = ["curl", "-s", "--max-time", "2", "-H", "Connection: close", "-w", form]
-        url = self.to if "://" in self.to else f"http://{self.to}/"
-        urls = [word for _ in range(self.count) for word in ("-o", "/dev/null", url)]
+        urls = [word for _ in range(self.count) for word in ("-o", "/dev/null", lab.url(self.to))]
         ran = lab.run(source, [*argv, *urls], self.count * 2 + 5)
         pairs = [line.split() for line in ran.out.splitlines()]
         values = [(float(connected) - float(named)) * 1e6 for connected, named in pairs if float(connected)]
@@ -88,10 +87,14 @@ class Measure:
         target = lab.where(self.to)
         if lab.run(target, ["sh", "-c", f"command -v iperf3 >/dev/null && iperf3 -s -1 -D -p {_PORT}"]).status:
             raise Skipped("iperf3 is not installed (apt-get install iperf3)")
-        seconds = max(1, self.count // 10)
+        seconds = -(-self.count // 10)
         address = lab.address(self.to)
         argv = ["iperf3", "-c", address, "-p", _PORT, "-J", "-t", str(seconds), "-i", "0.1"]
         ran = lab.run(source, argv, seconds + 10)
+        for _ in range(_TRIES):  # `iperf3 -D` returns before it listens
+            if "Connection refused" not in ran.out + ran.err:
+                break
+            ran = lab.run(source, argv, seconds + 10)
         if ran.status:
             raise Failed("iperf3 to run", f"exit status {ran.status}", ran.out + ran.err)
         return [each["sum"]["bits_per_second"] / 1e6 for each in json.loads(ran.out)["intervals"]]

@@ -24,12 +24,12 @@ class Request:
     NAME: ClassVar = "request"
     SHORT: ClassVar = ""
     source: str = json_name("from")
-    to: str  # a URL; without a scheme http://
+    to: str  # a URL, http where none is said; by labels: app=web:8080/hostname
     times: int = 1
     status: int = 200
     body: tuple[str, ...] = ()  # each is in every answer
-    answered_by: str = json_name("answered_by", default="")  # a label selector: these Pods and no others, each of them
-    evenly: bool = False
+    answered_by: str = json_name("answered_by", default="")  # a label selector: no other Pods
+    evenly: bool = False  # each of them, in numbers that a fair choice could give
     timeout_s: int = json_name("timeout_s", default=5)  # of each request
 
     def title(self) -> str:
@@ -38,12 +38,16 @@ class Request:
 
     def foresee(self, world: World) -> None:
         world.where(self.source, "from")
+        world.url(self.to, "to")
         if not 1 <= self.times <= MOST:
             raise Wrong(f"is {self.times}, must be 1-{MOST}", "times")
         if self.evenly and not self.answered_by:
             raise Wrong("needs answered_by", "evenly", sentence=True)
         if self.answered_by:
             world.where(self.answered_by, "answered_by")
+        pods = len(references.matching(world.pods, self.answered_by)) if self.evenly else 0
+        if self.times < (least := statistics.tries(pods)):
+            raise Wrong(f"is {self.times}: for {pods} Pods to be told from chance it must be {least} or more", "times")
 
     def run(self, lab: Lab) -> Said:
         answers = self._ask(lab)
@@ -58,9 +62,8 @@ class Request:
         return self._answering(references.matching(lab.pods(), self.answered_by), [body for _, body in answers])
 
     def _ask(self, lab: Lab) -> list[tuple[int, str]]:
-        url = self.to if "://" in self.to else f"http://{self.to}"
         argv = ["curl", "-sS", "--max-time", str(self.timeout_s), "-H", "Connection: close"]
-        argv += ["-w", f"{_MARK}%{{http_code}}{_MARK}", *[url] * self.times]
+        argv += ["-w", f"{_MARK}%{{http_code}}{_MARK}", *[lab.url(self.to)] * self.times]
         ran = lab.run(lab.where(self.source), argv, self.timeout_s * self.times + 5)
         parts = ran.out.split(_MARK)
         answers = [(int(status), body) for body, status in zip(parts[::2], parts[1::2], strict=False)]
@@ -78,11 +81,11 @@ class Request:
                 raise Failed(f"answers of {', '.join(counts)}", "one that names none of them", body)
             counts[answering[0].metadata.name] += 1
         text = "\n".join(f"{count:5} × {name}" for name, count in sorted(counts.items()))
-        if silent := [name for name, count in counts.items() if not count]:
+        if self.evenly and (silent := [name for name, count in counts.items() if not count]):
             raise Failed("every one of the Pods to answer", f"nothing from {', '.join(silent)}", text)
         if self.evenly and not statistics.even(list(counts.values())):
             raise Failed("the Pods to answer evenly", "a choice that chance makes once in a million times", text)
-        return Said(text=text, numbers={"answering_pods": len(counts)})
+        return Said(text=text, numbers={"answering_pods": sum(map(bool, counts.values()))})
 
 
 def names(pod: Pod, body: str) -> bool:
