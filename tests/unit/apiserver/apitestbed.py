@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from ipaddress import ip_address
+from pathlib import Path as FilePath
 
 from emu.api import images, load
 from emu.api.objects import (
@@ -28,6 +30,7 @@ from emu.kernel import process
 from emu.plan.drift import Drift
 from emu.plan.model import NetnsChange, Plan
 from emu.store import Store
+from emu.trace.model import Difference, Flow, Leg, Path, Prediction, TraceResult
 
 TOPOLOGY = Topology(name="test", nodes=(NodeEntry(name="node1"), NodeEntry(name="node2")), cni=Cni())
 NOW = "2020-11-20T10:00:00Z"
@@ -96,7 +99,7 @@ class SmallTestbed:
     topology: Topology = TOPOLOGY
     registry: Mapping[str, images.Image] = field(default_factory=lambda: images.load_registry({}))
     cluster: object = None
-    plan: Plan | None = None
+    plan: Plan | None = field(default_factory=lambda: Plan(name="test", seed=0))
     drifts: tuple[Drift, ...] = ()
     calls: list[tuple[object, ...]] = field(default_factory=list)
     error: Exception | None = None
@@ -146,8 +149,8 @@ class SmallTestbed:
         self.calls.append(("check", repair))
         return self.drifts
 
-    def logs(self, namespace: str, pod: str, container: str, previous: bool) -> Path:
-        file = Path(tempfile.mkdtemp()) / "log"
+    def logs(self, namespace: str, pod: str, container: str, previous: bool) -> FilePath:
+        file = FilePath(tempfile.mkdtemp()) / "log"
         file.write_text(f"{namespace}/{pod}/{container}\nprevious {previous}\nlast line\n")
         return file
 
@@ -172,6 +175,29 @@ class SmallTestbed:
         armed(selectors)
         until.wait(10)
         return dict.fromkeys(selectors, 0)
+
+    def trace(self, source: str, target: str, command: Sequence[str] = (), proto: str = "", **_: object) -> TraceResult:
+        """What is asked for "broken" goes another way than predicted."""
+        return traced(f"{source} → {target} {proto} {' '.join(command)}".strip(), ok="broken" not in target)
+
+    def verify(self, progress: Callable[[str, int, int], None], fd: int | None) -> tuple[TraceResult, ...]:
+        if fd is not None:
+            os.write(fd, b"packets")
+        progress("one", 1, 2)
+        return (traced("one", ok=True), traced("two", ok=not self.drifts))
+
+
+def traced(label: str, *, ok: bool) -> TraceResult:
+    flow = Flow(netns="node1", dst=ip_address("10.244.1.2"), proto="tcp", dport=80, label=label)
+    path = Path(forward=Leg(hops=()))
+    wrong = None if ok else Difference(leg="forward", index=0, expected=None, observed=None, what="it went elsewhere")
+    return TraceResult(
+        flow=flow,
+        prediction=Prediction(flow=flow, paths=(path,)),
+        observed=path,
+        matched=0 if ok else None,
+        difference=wrong,
+    )
 
 
 def drift(text: str) -> Drift:

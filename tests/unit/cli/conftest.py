@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,7 @@ def serve(
     name: str, directory: Path, make: Callable[[], SmallTestbed] = filled, tcp: socket.socket | None = None
 ) -> int:
     """The pid of a process that serves; returns when it is ready."""
+    testbed = made_once() if make is filled else make()
     reading, writing = os.pipe()
     child = os.fork()
     if child:
@@ -104,18 +106,23 @@ def serve(
         assert ready == b"r"
         return child
     try:
-        _serve(name, directory, make, tcp, writing)
+        _serve(name, directory, testbed, tcp, writing)
     finally:
         os._exit(1)
 
 
-def _serve(name: str, directory: Path, make: Callable[[], SmallTestbed], tcp: socket.socket | None, ready: int) -> None:
+@cache
+def made_once() -> SmallTestbed:
+    """Every child has a copy of its own, by the fork."""
+    return filled()
+
+
+def _serve(name: str, directory: Path, testbed: SmallTestbed, tcp: socket.socket | None, ready: int) -> None:
     from emu.apiserver import http, routes, server
 
     with runtime_dir.claim(name, directory) as claim:
         claim.hold()
         claim.hold(ready=True)
-        testbed = make()
         server.serve(claim.api, claim.attach, testbed)
         if tcp:
             http.HttpServer(tcp, routes.route(testbed)).start()
