@@ -42,7 +42,7 @@ WRONG = {
     "- run: {in: cleint, command: ls}": ", run: in is cleint, and no Pod or Node is called so; did you mean client",
     "- run: {in: app=ngnix, command: ls}": ", run: in is app=ngnix, and no Pod has these labels",
     "- run: {in: client, command: ls, matches: '('}": ", run: matches is no regular expression",
-    "- scale: {what: deploy/nginx-helo, replicas: 2}": ", scale: what is nginx-helo, and there is no such Deployment; did",
+    "- scale: {what: deploy/nginx-helo, replicas: 2}": ", scale: what is nginx-helo, and there is no such Deploy",
     "- scale: {what: service/web, replicas: 2}": ", scale: a Service has no replicas",
     "- delete: deploiment/web": ", delete: what[0] is deploiment/web: the server doesn't have a resource type",
     "- request: {from: client, to: web, answered_by: app=web, evenly: true}": ", request: times is 1: for 2 Pods to be",
