@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import machine
 import pytest
 from inside import out, run
 from labs import TWO_NODES, Labs
@@ -109,3 +110,16 @@ def test_a_router_can_be_traced_from_and_to_by_its_name(testbed: Labs) -> None:
             assert result.ok and result.observed.reply, trace_text(result, color=False)
 
     testbed(inside, topology=folder(VXLAN))
+
+
+@machine.on_a_machine
+def test_up_and_check_say_which_routes_the_kernel_refuses() -> None:
+    up = machine.emu("up", str(folder(HOST_GW)))
+    first = "node1: the kernel refuses ip route replace 10.244.3.0/24 via 192.168.101.13 dev eth0"
+    assert f"note: {first} (Nexthop has invalid gateway): 192.168.101.13 is across a router" in up.stderr
+    assert "… and 6 more routes that the kernel refuses (emu check)" in up.stderr
+    check = machine.emu("check")
+    assert check.stdout.count("as planned: ") == 8 and f"as planned: {first}" in check.stdout
+    assert check.stdout.endswith("the kernel is as planned\n")
+    assert "192.168.101.0/24 dev eth1" in machine.emu("exec", "router/r1", "--", "ip", "route").stdout
+    machine.emu("down")

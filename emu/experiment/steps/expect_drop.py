@@ -1,4 +1,5 @@
-"""`expect drop`: no answer comes; the packet is last seen at this interface; what differs from the plan is named."""
+"""`expect drop`: no answer comes, or that of a router that knows no way; the packet is last seen at this interface;
+what differs from the plan is named."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ class ExpectDrop:
         if refused(result) or result.reply_text not in ("no answer", "No route to host", "Network is unreachable"):
             raise Failed("no answer", result.reply_text or "an answer", account)
         leg = result.observed.reply if self.reply else result.observed.forward
-        if leg is None or leg.verdict is not Verdict.DROPPED:
+        if leg is None or leg.verdict is Verdict.DELIVERED:
             what = "reply" if self.reply else "packet"
             raise Failed(f"the {what} to be dropped", words.ending(leg) if leg else "no reply was seen", account)
         difference = [result.difference.what] if result.difference else []
