@@ -28,6 +28,7 @@ OpenSocket = Callable[[str, str], socket.socket]
 REST_S = 0.01
 # A frame may come into its queue some time after it was stamped: only older ones are put in order and written.
 LATE_NS = 5_000_000
+FEWER = "an open file per point: name fewer points, or allow the testbed more (prlimit --nofile) before emu up"
 
 
 def open_packet_socket(netns: Netns) -> socket.socket:
@@ -131,7 +132,8 @@ class Recorder:
             if self._lenient and (isinstance(error, KeyError) or error.errno == errno.ENODEV):
                 return None
             reason = error.strerror if isinstance(error, OSError) else "there is no such netns"
-            raise KernelError(f"cannot capture at {point}: {reason}") from error
+            hint = FEWER if isinstance(error, OSError) and error.errno == errno.EMFILE else ""
+            raise KernelError(f"cannot capture at {point}: {reason}", hint=hint) from error
 
     def _output_to(self, fd: int) -> Output:
         output = Output(fd, self.points, {tap.point: tap.linktype for tap in self._taps.values()})

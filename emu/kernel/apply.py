@@ -15,7 +15,7 @@ import resource
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from emu.errors import EmuError, KernelError
+from emu.errors import EmuError, HostError, KernelError
 from emu.kernel import conntrack, firewall, netlink_links, netlink_routes, netns, read, sysctls
 from emu.kernel.handle import Act, Handle
 from emu.kernel.making import LinkMaker
@@ -27,7 +27,8 @@ from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, Net
 
 log = logging.getLogger(__name__)
 
-_DESCRIPTORS = 65536  # two for each Pod while it is made, one and its sockets after
+_DESCRIPTORS = 65536
+_FOR_THE_LAB, _FOR_A_NETNS = 96, 3  # itself, a socket to change or read it, its first process
 _RANK = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NODE: 2, NetnsKind.POD: 3}
 
 
@@ -50,6 +51,7 @@ class Kernel:
 
     def apply(self, changes: Changes, new: Plan) -> None:
         """`new` is the plan the changes lead to: a link's other end is looked up there."""
+        _check_room(len(new.netns))
         self._plan = new
         gone = [change for change in changes.netns if change.new is None]
         staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: _RANK[c.new.kind])  # type: ignore[union-attr]
@@ -219,6 +221,14 @@ def _probe() -> Handle:
     handle.rest()
     netns.delete(handle.netns)
     return handle
+
+
+def _check_room(count: int) -> None:
+    """Raises HostError before the first effect."""
+    needed, allowed = _FOR_THE_LAB + count * _FOR_A_NETNS, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if needed > allowed:
+        what = f"{count} network namespaces need {needed} open files, {allowed} are allowed"
+        raise HostError(what, hint=f"sudo prlimit --pid $$ --nofile={needed}, and again")
 
 
 def _early(plan: NetnsPlan) -> list[Sysctl]:

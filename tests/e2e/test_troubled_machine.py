@@ -11,6 +11,7 @@ import pytest
 from machine import NAME, emu
 
 from emu.kernel import process, syscalls
+from emu.kernel.process import Completed
 from tests.kernel import leaks
 
 pytestmark = pytest.mark.root
@@ -97,6 +98,25 @@ def test_what_is_in_the_way_of_a_socket_is_named():
 
 @machine.on_a_machine
 def test_1024_open_files_are_enough_for_two_nodes():
-    limited = ["prlimit", "--nofile=1024:1024", "--", *machine.command("verify", TOPOLOGY)]
+    assert limited(1024, "verify", TOPOLOGY).code == 0
+
+
+@machine.on_a_machine
+def test_too_few_open_files_are_told_with_the_number_before_anything_is_made():
+    up = limited(120, "up", TOPOLOGY)
+    assert up.code == 3
+    assert "11 network namespaces need 129 open files, 120 are allowed" in up.stderr
+    assert "prlimit --pid $$ --nofile=129" in up.stderr
+    assert limited(129, "up", TOPOLOGY).code == 0
+    scale = emu("scale", "deployment", "netshoot", "--replicas", "4", check=False)
+    assert (scale.code, "14 network namespaces need 138 open files" in scale.stderr) == (3, True)
+    assert emu("check").code == 0
+    assert "netshoot      1/1" in emu("get", "deployments").stdout
+    assert emu("scale", "deployment", "netshoot", "--replicas", "0").code == 0
+
+
+def limited(files: int, *arguments: str) -> Completed:
+    """The command line with so many open files at most."""
     env = {**process.ENVIRONMENT, **machine.PYTHON, "EMU_RUNTIME_DIR": str(machine.RUNTIME)}
-    assert process.run(limited, env=env, timeout_s=60).code == 0
+    argv = ["prlimit", f"--nofile={files}:{files}", "--", *machine.command(*arguments)]
+    return process.run(argv, env=env, check=False, timeout_s=60)
