@@ -143,7 +143,8 @@ class Testbed:
         deletes: Iterable[Key] = (),
         places: Mapping[Key, Place] | None = None,
     ) -> Changes:
-        """Nothing is stored before all of it is known to be possible. Called with the lock held."""
+        """What is stored has become true before: whoever reads that an endpoint is ready or gone finds rules, flows
+        and names that say the same. Called with the lock held."""
         before, old = self.store.snapshot().objects, self.cluster
         wanted = objectmap.changed(before, puts, deletes)
         cluster = resolve.resolve(self.topology, wanted, self.registry, self._now(), previous=old, places=places)
@@ -151,10 +152,10 @@ class Testbed:
         changes = diff.diff(self.plan, plan)
         self.host.kernel.apply(changes, plan)
         self.cluster, self.plan = cluster, plan
-        self.store.write(*objectmap.differences(before, cluster.objects))
         if old:
             self.host.flush(staleflows.stale_flows(old.frontends, cluster.frontends), cluster.nodes)
         self.host.follow(changes, plan)
+        self.store.write(*objectmap.differences(before, cluster.objects))
         self._stop_terminating()
         with self._settled:
             self._settled.notify_all()

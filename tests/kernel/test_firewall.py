@@ -101,7 +101,7 @@ def test_a_rule_deleted_by_hand_is_drift_and_is_mended(sandbox):
         kernel.repair(seen)
         return [(d.netns, d.what) for d in seen], [str(d) for d in drifts(kernel, plan)]
 
-    assert sandbox(inside) == ([("node2", "iptables -t nat")], [])
+    assert sandbox(inside) == ([("node2", "iptables -t nat, chain SERVICES")], [])
 
 
 def test_a_bad_rule_is_shown_with_the_tools_words(sandbox):
