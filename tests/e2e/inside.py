@@ -131,3 +131,40 @@ def recorded(testbed: Testbed) -> Iterator[list[Changes]]:
         yield seen
     finally:
         kernel.apply = apply_changes
+
+
+def deployment(name: str, replicas: int = 1) -> str:
+    """With a Service of the same name."""
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers: [{{name: web, image: "nginxdemos/hello:plain-text"}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  selector: {{app: {name}}}
+  ports: [{{port: 80}}]
+"""
+
+
+def scaled(testbed: Testbed, name: str, replicas: int) -> None:
+    """And everything has followed: the new Pods are ready, the superfluous ones gone."""
+    app = "nginx" if name == "nginx-hello" else name
+    testbed.scale(("Deployment", "default", name), replicas)
+    testbed.wait_ready(8)
+    wait_until(lambda: len(pods_there(testbed, app)) == replicas, f"{replicas} Pods of {name}")
+
+
+def pods_there(testbed: Testbed, app: str) -> list[str]:
+    """Those on their way out too."""
+    objects = testbed.store.snapshot().objects.values()
+    return [each.metadata.name for each in objects if each.KIND == "Pod" and each.metadata.labels.get("app") == app]

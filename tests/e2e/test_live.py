@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import threading
 import time
-from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
 
 import pytest
 from inside import (
     addresses,
     apply,
     cluster_ip,
+    deployment,
     endpoints,
     is_gone,
-    opened,
     out,
     pod,
     pods,
+    pods_there,
     recorded,
     run,
+    scaled,
     wait_until,
 )
 from labs import Labs
@@ -33,47 +33,12 @@ from emu.errors import EmuError
 from emu.names import pod_netns
 from emu.netfilter import text
 from emu.plan.model import Changes
+from emu.store import Event
 from emu.testbed.facade import Testbed
 
 pytestmark = pytest.mark.root
 
 WEB, NGINX = ("Deployment", "default", "web"), ("Deployment", "default", "nginx-hello")
-
-
-def deployment(name: str, replicas: int = 1) -> str:
-    return f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      containers: [{{name: web, image: "nginxdemos/hello:plain-text"}}]
----
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}}}
-spec:
-  selector: {{app: {name}}}
-  ports: [{{port: 80}}]
-"""
-
-
-def scaled(lab: Testbed, name: str, replicas: int) -> None:
-    """And everything has followed: the new Pods are ready, the superfluous ones gone."""
-    app = "nginx" if name == "nginx-hello" else name
-    lab.scale(("Deployment", "default", name), replicas)
-    lab.wait_ready(8)
-    wait_until(lambda: len(pods_there(lab, app)) == replicas, f"{replicas} Pods of {name}")
-
-
-def pods_there(lab: Testbed, app: str) -> list[str]:
-    """Those on their way out too."""
-    objects = lab.store.snapshot().objects.values()
-    return [each.metadata.name for each in objects if each.KIND == "Pod" and each.metadata.labels.get("app") == app]
 
 
 def chains(changes: list[Changes]) -> set[str]:
@@ -145,6 +110,24 @@ def test_endpoints_rules_and_names_follow_an_apply_a_scale_and_a_delete(testbed:
     testbed(inside)
 
 
+def test_what_is_stored_is_true_already(testbed: Labs) -> None:
+    """Whoever is told of a Service finds it in rules and names."""
+
+    def inside(lab: Testbed) -> None:
+        seen: list[str] = []
+
+        def told(events: Sequence[Event]) -> None:
+            if any(isinstance(each.object, Service) and each.object.metadata.name == "late" for each in events):
+                seen.append(out(lab, "client", "dig +short late.default.svc.cluster.local"))
+                seen.append(str(run(lab, "client", "curl -s late").code))
+
+        lab.store.subscribe(told)
+        apply(lab, deployment("late", 0))
+        assert seen == [f"{cluster_ip(lab, 'late')}\n", "7"]
+
+    testbed(inside)
+
+
 def test_two_applies_at_once_both_hold(testbed: Labs) -> None:
     def inside(lab: Testbed) -> None:
         names = [f"web-{number}" for number in range(6)]
@@ -210,78 +193,6 @@ spec:
 """
 
 
-def test_a_udp_client_with_one_port_is_answered_after_its_pod_has_gone(testbed: Labs) -> None:
-    """Its flow has a conntrack entry to the gone Pod, which every datagram would renew (kubernetes#126130)."""
-
-    def inside(lab: Testbed) -> None:
-        with opened(lab, "client", socket.SOCK_DGRAM) as sock:
-            sock.connect((cluster_ip(lab, "web"), 8081))
-            sock.send(b"hostname")
-            first = sock.recv(100).decode()
-            scaled(lab, "web", 1)
-            if pods(lab, "web")[0].metadata.name == first:  # by its answer: the one that stays; make it go as well
-                lab.delete([("Pod", "default", first)])
-                wait_until(lambda: is_gone(lab, "Pod", first), "the Pod is gone")
-                lab.wait_ready(8)
-            sock.send(b"hostname")
-            second = sock.recv(100).decode()
-            assert second != first
-            assert second == pods(lab, "web")[0].metadata.name
-
-    testbed(inside)
-
-
-@pytest.mark.parametrize("before", ["no Service", "no endpoints"])
-def test_a_udp_client_that_was_there_first_is_answered_as_soon_as_somebody_is_there(testbed: Labs, before: str) -> None:
-    def inside(lab: Testbed) -> None:
-        with opened(lab, "client", socket.SOCK_DGRAM) as sock:
-            if before == "no endpoints":
-                apply(lab, EARLY.format("nobody"))
-            sock.sendto(b"hostname", ("10.96.77.77", 8081))
-            apply(lab, EARLY.format("web"))
-            sock.sendto(b"hostname", ("10.96.77.77", 8081))
-            assert sock.recv(100).decode() in pods_there(lab, "web")
-
-    testbed(inside)
-
-
-EARLY = """
-apiVersion: v1
-kind: Service
-metadata: {{name: early}}
-spec:
-  clusterIP: 10.96.77.77
-  selector: {{app: {}}}
-  ports: [{{port: 8081, protocol: UDP}}]
-"""
-
-
-def test_a_tcp_connection_to_a_pod_that_stays_survives_a_scale_down(testbed: Labs) -> None:
-    def inside(lab: Testbed) -> None:
-        held: dict[str, socket.socket] = {}
-        while len(held) < 2:
-            sock = opened(lab, "client", socket.SOCK_STREAM)
-            sock.connect((cluster_ip(lab, "web"), 80))
-            held.setdefault(hostname(sock), sock)
-        scaled(lab, "web", 1)
-        (stays,) = pods(lab, "web")
-        assert hostname(held[stays.metadata.name]) == stays.metadata.name
-        for name in held.keys() - {stays.metadata.name}:
-            with pytest.raises(OSError):
-                assert hostname(held[name]), "the connection has been closed"
-
-    testbed(inside)
-
-
-def hostname(sock: socket.socket) -> str:
-    """One more request on a connection."""
-    sock.send(b"GET /hostname HTTP/1.1\r\nHost: web\r\n\r\n")
-    answer = sock.recv(4096)
-    if not answer:
-        raise ConnectionResetError
-    return answer.partition(b"\r\n\r\n")[2].decode()
-
-
 def test_a_pod_that_dies_is_mended(testbed: Labs) -> None:
     """The first process of its PID namespace is killed, and with it everything in the Pod."""
 
@@ -296,23 +207,6 @@ def test_a_pod_that_dies_is_mended(testbed: Labs) -> None:
         assert status.last_state.terminated.exit_code == 137
         assert out(lab, "client", "curl -sI nginx-svc").startswith("HTTP/1.1 200")
         assert not lab.check()
-
-    testbed(inside)
-
-
-def test_a_new_template_replaces_the_pods_and_the_service_answers_all_the_while(testbed: Labs) -> None:
-    def inside(lab: Testbed) -> None:
-        apply(lab, deployment("roll", 3))
-        before, over, seen = pods_there(lab, "roll"), threading.Event(), Counter[str]()
-        client = threading.Thread(target=connecting, args=(lab, (cluster_ip(lab, "roll"), 80), over, seen))
-        client.start()
-        apply(lab, deployment("roll", 3).replace("hello:plain-text", "hello"))
-        wait_until(lambda: not set(before) & set(pods_there(lab, "roll")), "the old Pods are gone")
-        over.set()
-        client.join()
-        assert set(seen) == {"answered"}
-        assert len(pods(lab, "roll")) == 3
-        assert "<html>" in out(lab, "client", "curl -s roll")
 
     testbed(inside)
 
@@ -398,40 +292,6 @@ def test_a_namespace_takes_everything_in_it_along(testbed: Labs) -> None:
         assert run(lab, "client", "curl -sS there.other").code == 6
 
     testbed(inside)
-
-
-def test_every_connection_is_answered_or_refused_while_endpoints_come_and_go(testbed: Labs) -> None:
-    """`nat` and `filter` change one after the other: a packet that met neither would be lost, with all of its flow."""
-
-    def inside(lab: Testbed) -> None:
-        service = lab.get(("Service", "default", "web"))
-        assert isinstance(service, Service)
-        nobody = replace(service, spec=replace(service.spec, selector={"app": "nobody"}))
-        over, seen = threading.Event(), Counter[str]()
-        client = threading.Thread(target=connecting, args=(lab, (cluster_ip(lab, "web"), 80), over, seen))
-        out(lab, "node1", "sysctl -w net.ipv4.icmp_ratelimit=0")  # else one refusal a second, and silence after it
-        client.start()
-        for each in (nobody, service) * 8:
-            lab.replace(each)
-        over.set()
-        client.join()
-        assert set(seen) == {"answered", "refused"}
-
-    testbed(inside)
-
-
-def connecting(lab: Testbed, target: tuple[str, int], over: threading.Event, seen: Counter[str]) -> None:
-    """One connection after the other; each may take as long as a SYN takes that is not lost."""
-    while not over.wait(0.003):
-        with opened(lab, "client", socket.SOCK_STREAM) as sock:
-            sock.settimeout(0.9)
-            try:
-                sock.connect(target)
-                seen["answered"] += 1
-            except ConnectionRefusedError:
-                seen["refused"] += 1
-            except OSError as error:
-                seen[str(error)] += 1
 
 
 def test_a_scale_up_is_one_reconcile_for_all_its_pods(testbed: Labs) -> None:
