@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from emu import planners
+from emu.api.topology import Cni
 from emu.kernel.apply import Kernel
 from emu.plan.diff import diff
 from emu.plan.drift import drift
@@ -26,9 +28,11 @@ def ping(netns: str, address: object) -> bool:
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("mode", ["flannel-vxlan", "flannel-host-gw"])
 @pytest.mark.parametrize("family", ["ipv4", "ipv6", "ipv4-ipv6"])
-def test_every_pod_reaches_every_pod_and_nothing_drifts(sandbox: Sandbox, family: str) -> None:
+def test_every_pod_reaches_every_pod_and_nothing_drifts(sandbox: Sandbox, family: str, mode: str) -> None:
     base = cluster(nodes=2, pods=2, family=family)
+    base = replace(base, topology=replace(base.topology, cni=Cni(mode=mode)))
     plan = planners.build(base)
 
     def run() -> object:
