@@ -2,7 +2,8 @@
 # make test   the whole test suite (root, or sudo)
 # make lint   style, types, layers
 # make bench  speed, beside bare Mininet and the netlink floor
-.PHONY: demo test lint bench install install-tests clean
+# make captures  the reference captures again
+.PHONY: demo test lint bench captures install install-tests clean
 
 TOPOLOGY ?= topologies/two-node-flannel-vxlan
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -21,6 +22,9 @@ lint: install-tests
 
 bench: install-tests
 	$(ROOT) .venv/bin/python -m bench.bench
+
+captures: install
+	$(ROOT) captures/reference/make.sh
 
 install:
 	@scripts/install

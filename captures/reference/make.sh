@@ -1,0 +1,32 @@
+#!/bin/sh
+# Make the reference captures again: one folder for each way a packet can go, in it the packets of one request at every
+# hop (all.pcapng) and the path they make, beside the predicted one (path.json). `make captures`; needs root or user
+# namespaces. tests/unit/test_reference_captures.py reads them, without either.
+set -eu
+cd "$(dirname "$0")/../.."
+PATH="$PWD/.venv/bin:$PATH"
+EMU_RUNTIME_DIR="$(mktemp -d)"
+export PATH EMU_RUNTIME_DIR
+trap 'emu down --all; rm -rf "$EMU_RUNTIME_DIR"' EXIT
+
+# experiment, source, target, options of `emu trace`
+reference() {
+    folder="captures/reference/$topology/$1"
+    shift
+    mkdir -p "$folder"
+    emu trace "$@" --write "$folder/all.pcapng" --output json |
+        python3 -m json.tool --compact --no-ensure-ascii >"$folder/path.json"
+    echo "$folder"
+}
+
+topology=two-node-flannel-vxlan
+emu up "topologies/$topology"
+nginx="$(emu get pods -l app=nginx -o name | sed s,pod/,,)" # on node2, as client2 is
+reference pod-to-pod-same-node client2 "$nginx:80"
+reference pod-to-pod-other-node client client2 --icmp
+reference pod-to-service client nginx-svc:80
+reference pod-to-itself-by-service "$nginx" nginx-svc:80
+reference service-without-endpoints client empty:80
+reference node-to-service node1 nginx-svc:80
+reference cluster-dns client 10.96.0.10:53 --udp
+emu down
