@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 from emu.trace.model import Flow
 
@@ -14,6 +17,11 @@ TIMEOUT_S = 1.5  # a dropped packet is known by silence; TCP repeats its SYN aft
 UNREACHABLE_S = 4.0  # a router asks three times, a second apart, for the MAC of a next hop before it gives up
 
 IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
+
+#: Source ports and echo identifiers, none used twice for long: a request like an earlier one that conntrack remembers
+#: is no new flow, and passes the nat table by.
+_fresh = cycle(range(32768, 61000))
+deque(islice(_fresh, int.from_bytes(os.urandom(2), "big") % 28000), maxlen=0)
 
 OpenSocket = Callable[[int, int, int], socket.socket]  # (family, type, protocol) in the source's netns
 
@@ -37,8 +45,15 @@ def _family(flow: Flow) -> int:
 
 
 def _bound(flow: Flow, sock: socket.socket) -> socket.socket:
-    sock.bind((str(flow.src) if flow.src else "", flow.sport))
-    return sock
+    source = str(flow.src) if flow.src else ""
+    for sport in (flow.sport,) if flow.sport else islice(_fresh, 100):
+        try:
+            sock.bind((source, sport))
+            return sock
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or flow.sport:
+                raise
+    return sock  # the kernel's choice
 
 
 def _tcp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
@@ -76,7 +91,7 @@ def _icmp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
     """An echo request by a raw socket: a datagram ICMP socket wants `net.ipv4.ping_group_range`."""
     v6 = flow.dst.version == 6
     protocol, request, reply = (58, 128, 129) if v6 else (socket.IPPROTO_ICMP, 8, 0)
-    identifier = flow.sport or int.from_bytes(os.urandom(2), "big") or 1
+    identifier = flow.sport or next(_fresh)
     body = struct.pack("!HH", identifier, 1) + b"kube-emu trace.." + os.urandom(8)
     checksum = 0 if v6 else _checksum(struct.pack("!BBH", request, 0, 0) + body)
     with open_socket(_family(flow), socket.SOCK_RAW, protocol) as sock:

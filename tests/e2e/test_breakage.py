@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from proving import impatient, inside, shell, spelled
+from proving import impatient, inside, shell, side_by_side, spelled
 
 from emu.testbed.facade import Testbed
 
@@ -92,14 +93,15 @@ def _run_group(group: str) -> dict[str, Outcome]:
     return inside(run)  # type: ignore[no-any-return]
 
 
-_outcomes: dict[str, dict[str, Outcome]] = {}
+@cache
+def _outcomes() -> dict[str, dict[str, Outcome]]:
+    groups = tuple(dict.fromkeys(case.group for case in CASES))
+    return dict(zip(groups, side_by_side(_run_group, groups), strict=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_breakage_is_seen_named_and_mended(case: Case) -> None:
-    if case.group not in _outcomes:
-        _outcomes[case.group] = _run_group(case.group)
-    outcome = _outcomes[case.group][case.name]
+    outcome = _outcomes()[case.group][case.name]
     assert outcome.before == "", "the lab was not as predicted before"
     assert _begins(case.says, outcome.broken, outcome.words)
     assert len(outcome.drift_checked) == len(case.drift), outcome.drift_checked
