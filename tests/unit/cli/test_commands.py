@@ -7,7 +7,7 @@ import re
 
 import pytest
 from apitestbed import SmallTestbed, drift, filled
-from conftest import end, serve
+from served import end, serve
 
 from emu.cli.commands import SECTIONS
 from emu.errors import PlanError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from apitestbed import filled
-from conftest import end, kubectl_of, serve
+from served import end, kubectl_of, serve
 
 KINDS = ("pods", "svc", "ep", "endpointslices", "deploy", "rs", "ds", "no", "ns")
 READING = [

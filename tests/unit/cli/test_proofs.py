@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from apitestbed import drift, filled
-from conftest import end, serve
+from served import end, serve
 
 
 @pytest.fixture
