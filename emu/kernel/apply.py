@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from emu.errors import EmuError, HostError, KernelError
-from emu.kernel import conntrack, firewall, netlink_links, netlink_routes, netns, read, sysctls
+from emu.kernel import carrier, conntrack, firewall, netlink_links, netlink_routes, netns, read, sysctls
 from emu.kernel.handle import Act, Handle
 from emu.kernel.making import LinkMaker
 from emu.kernel.netns import Netns
@@ -173,6 +173,9 @@ class Kernel:
             filled = [pool.submit(self._fill, each, left.get(each.name, []), each.name in born) for each in changes]
         for future in (*filled, rules):
             future.result()
+        for change in changes:
+            if links := [value for value in change.added if isinstance(value, Link)]:
+                carrier.settle(self._handles[change.name].connection.sock, links)
 
     def _fill(self, change: NetnsChange, first: Sequence[Act], born: bool) -> None:
         handle = self._handles[change.name]
