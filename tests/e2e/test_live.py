@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from inside import (
     deployment,
     endpoints,
     is_gone,
+    opened,
     out,
     pod,
     pods,
@@ -292,6 +294,28 @@ def test_a_namespace_takes_everything_in_it_along(testbed: Labs) -> None:
         assert run(lab, "client", "curl -sS there.other").code == 6
 
     testbed(inside)
+
+
+def test_the_first_packet_to_a_new_pod_arrives(testbed: Labs) -> None:
+    """A packet lost while the kernel brings the link up is sent again after a second. It was one Pod in ten."""
+
+    def inside(lab: Testbed) -> None:
+        for number in range(20):
+            apply(lab, NEW.format(number))
+            with opened(lab, "client", socket.SOCK_STREAM) as sock:
+                sock.settimeout(0.9)
+                with pytest.raises(ConnectionRefusedError):  # by the Pod: nothing listens there
+                    sock.connect((pod(lab, f"new-{number}").status.pod_ip, 9))
+
+    testbed(inside)
+
+
+NEW = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: new-{}}}
+spec: {{nodeName: node2, containers: [{{name: pause, image: registry.k8s.io/pause}}]}}
+"""
 
 
 def test_a_scale_up_is_one_reconcile_for_all_its_pods(testbed: Labs) -> None:

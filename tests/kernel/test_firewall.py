@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -125,6 +126,9 @@ def test_udp_entries_of_a_gone_endpoint_are_deleted_and_no_others(sandbox):
             for port in (53, 54):
                 sock.sendto(b"?", ("10.96.0.10", port))
         node = kernel.netns("node1")
+        deadline = time.monotonic() + 5
+        while len(to_vip(node)) < 2 and time.monotonic() < deadline:  # they wait for the gateway's address first
+            pass
         before = to_vip(node)
         deleted = kernel.flush_conntrack("node1", orig_dst=ip_address("10.96.0.10"), dst_nat=ip_address("10.244.2.2"))
         return len(before), deleted, [str(entry.reply.src) for entry in to_vip(node)]
