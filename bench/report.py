@@ -68,15 +68,17 @@ def _rules(samples: Samples) -> Iterator[Row]:
 
 
 def _ready(samples: Samples) -> Iterator[Row]:
+    part = "everything ready"
     hosts = _middle(samples, "Mininet", lambda cost: cost.wall_s)
     ready = _middle(samples, "lab", lambda lab: lab["ready_s"])
-    bound = "the kernel's part below, nearly all of it"
-    yield Row(
-        "everything ready", "files to Pods, rules, DNS", ready, "s", hosts, "bare Mininet hosts", 4.0, bound=bound
-    )
-    laps = samples["lab"][0]["laps"]
-    for lap in laps:
-        yield Row("everything ready", f"… {lap}", _middle(samples, "lab", lambda lab, lap=lap: lab["laps"][lap]), "s")
+    user, system = (_middle(samples, "lab", lambda lab, kind=kind: lab[kind]) for kind in ("user_s", "system_s"))
+    bound = f"{user + system:.1f} s CPU time, {system / (user + system):.0%} of it the kernel's"
+    yield Row(part, "files to Pods, rules, DNS", ready, "s", hosts, "bare Mininet hosts", 4.0, bound=bound)
+    laps = {lap: _middle(samples, "lab", lambda lab, lap=lap: lab["laps"][lap]) for lap in samples["lab"][0]["laps"]}
+    for lap, seconds in laps.items():
+        yield Row(part, f"… {lap}", seconds, "s")
+    counted = sum(seconds for lap, seconds in laps.items() if ":" not in lap)
+    yield Row(part, "… the rest: servers, probes, store", ready - counted, "s")
 
 
 def _memory(samples: Samples) -> Iterator[Row]:
@@ -101,7 +103,7 @@ def _change(samples: Samples) -> Iterator[Row]:
         "one endpoint changes", "on every Node", median(each["total"] for each in every), "s", aim=0.15, bound=bound
     )
     for lap in every[0]:
-        if lap in ("resolve", "build", "diff", "rules"):
+        if lap in ("resolve", "build", "diff", "apply"):
             yield Row("one endpoint changes", f"… {lap}", median(each[lap] for each in every), "s")
 
 
@@ -123,9 +125,9 @@ def _cpu(samples: Samples, part: str) -> str:
 
 def text(samples: Samples) -> str:
     rounds = len(samples["lab"])
-    cpus, load = os.cpu_count(), os.getloadavg()[0]
+    others = median(samples["others"])
     head = f"{world.NODES} Nodes, {world.PODS} Pods, {world.SERVICES} Services; median of {rounds} interleaved rounds; "
-    lines = [head + f"{cpus} CPUs, load now {load:.1f}"]
+    lines = [head + f"{os.cpu_count()} CPUs, of which others used {others:.0%}"]
     part = ""
     for row in rows(samples):
         if row.part != part:

@@ -1,0 +1,64 @@
+import json
+from dataclasses import dataclass
+
+from bench import report
+
+
+@dataclass
+class Cost:
+    wall_s: float
+    user_s: float = 0.5
+    system_s: float = 1.5
+
+
+def lab(ready_s, kb, change_s):
+    laps = {"load": 0.1, "apply": 2.0, "apply: rules": 1.0}
+    change = {"total": change_s, "resolve": 0.01, "build": 0.01, "diff": 0.01, "apply": 0.05}
+    return {
+        "ready_s": ready_s, "laps": laps, "user_s": 1.0, "system_s": 3.0, "pods": 1002, "change": [change],
+        "kernel_kb": {"Slab": 300_000}, "process_kb": {"python 1": kb},
+    }  # fmt: skip
+
+
+SAMPLES = {
+    "others": [0.0, 0.1, 0.2],
+    "floor": [Cost(1.0), Cost(1.0), Cost(5.0)],
+    "links": [Cost(1.5)] * 3,
+    "cluster links": [Cost(1.8)] * 3,
+    "bare rules": [Cost(0.8)] * 3,
+    "bare rules, one per core": [Cost(1.0)] * 3,
+    "rules": [Cost(0.9)] * 3,
+    "Mininet": [Cost(14.0)] * 3,
+    "stages": [{"resolve": 0.2}] * 3,
+    "lab": [lab(3.9, 72_000, 0.14), lab(3.0, 72_000, 0.16), lab(9.0, 72_000, 0.2)],
+    "empty lab": [{**lab(1.0, 42_000, 0.1), "pods": 2}],
+}
+
+
+def row(what, part=""):
+    return next(each for each in report.rows(SAMPLES) if each.what == what and part in each.part)
+
+
+def test_a_disturbed_round_does_not_move_the_median():
+    assert (row("the floor's objects").beside, row("files to Pods, rules, DNS").value) == (1.0, 3.9)
+
+
+def test_an_aim_is_met_or_missed():
+    assert row("the floor's objects").met
+    assert row("the cluster's: VXLAN, fabric, sysctls too").met is False
+    assert row("on every Node").met is False
+
+
+def test_memory_of_a_pod_is_what_the_lab_has_beyond_an_empty_one():
+    assert row("processes, per Pod").value == 30.0
+    assert row("kernel, Slab, per Pod").value == 300.0
+
+
+def test_parts_of_a_part_are_not_counted_twice():
+    assert round(row("… the rest: servers, probes, store").value, 6) == round(3.9 - 2.1, 6)
+
+
+def test_the_table_and_the_json_tell_the_same():
+    table, data = report.text(SAMPLES), json.loads(report.as_json(SAMPLES))
+    assert "20 Nodes, 1000 Pods, 100 Services; median of 3 interleaved rounds" in table
+    assert all(each["what"] in table for each in data["rows"])
