@@ -28,7 +28,8 @@ code, pre { font: .8rem ui-monospace, monospace; overflow-wrap: anywhere } pre {
 .mark { width: 1rem } .where { width: 15% } .packet { width: 32% }
 .place { fill: var(--soft); stroke: var(--line) }
 .name { font: 600 12px system-ui; fill: var(--fg) } .point { font: 11px ui-monospace, monospace; fill: #fff;
-  text-anchor: middle } .small { font: 10px ui-monospace, monospace; fill: var(--dim) } .outer { fill: #b3541e }
+  text-anchor: middle } .missed { fill: var(--fg) }
+.small { font: 10px ui-monospace, monospace; fill: var(--dim) } .outer { fill: #b3541e }
 .wire { stroke: var(--dim); stroke-width: 1.5 } .wire.tunnel { stroke: #b3541e; stroke-width: 4; opacity: .6 }
 .stop { stroke-width: 2 } .unseen { fill-opacity: .25; stroke-dasharray: 4 3 }
 """
@@ -62,11 +63,11 @@ def _result(result: TraceResult) -> Iterator[str]:
     style, mark = ("good", "✓") if result.ok else ("bad", "✗")
     yield f'<details{"" if result.ok else " open"}><summary><h2><span class="{style}">{mark}</span> '
     yield f"{escape(words.title(result.flow))}</h2></summary>\n<p>{escape(words.outcome(result))}</p>\n"
+    yield from (f'<p class="bad">drift: {escape(each)}</p>\n' for each in result.drift)
     index = words.nearest(result)
     path = result.prediction.paths[index] if index is not None else None
     yield from _leg("Forward", path.forward if path else None, result.observed.forward)
     yield from _leg("Reply", path.reply if path else None, result.observed.reply)
-    yield from (f'<p class="bad">drift: {escape(each)}</p>' for each in result.drift)
     yield from (f'<p class="dim">{escape(each)}</p>' for each in result.warnings)
     if result.dropped_by_capture:
         yield f'<p class="bad">{result.dropped_by_capture} packets were lost by the capture</p>'

@@ -59,6 +59,7 @@ def _places(stops: Sequence[_Stop]) -> Iterator[str]:
 def _wires(stops: Sequence[_Stop]) -> Iterator[str]:
     for a, b in pairwise(stops):
         style = "wire tunnel" if a.hop.encapsulation and b.hop.encapsulation else "wire"
+        style += "" if a.row.got and b.row.got else " unseen"
         yield f'<line class="{style}" x1="{a.x + 4 + WIDE}" y1="52" x2="{b.x + 4}" y2="52"/>'
 
 
@@ -70,7 +71,8 @@ def _stop(stop: _Stop) -> Iterator[str]:
     yield f"<g><title>{escape(words.packet(hop.inner))}</title>"
     yield f'<rect class="{style}" x="{x}" y="36" width="{WIDE}" height="32" rx="5" fill="{color}" stroke="{edge}"/>'
     label = f"{words.ARROW[hop.direction]} {hop.point.ifname}"
-    yield f'<text class="point" x="{x + WIDE // 2}" y="56">{escape(_short(label, WIDE, 6.6))}</text>'
+    point = "point" if stop.row.got else "point missed"
+    yield f'<text class="{point}" x="{x + WIDE // 2}" y="56">{escape(_short(label, WIDE, 6.6))}</text>'
     yield f'<text class="small" x="{x + 2}" y="84">{escape(_short(str(hop.inner.src), WIDE, 6))}</text>'
     yield f'<text class="small" x="{x + 2}" y="97">{escape(_short(f"→ {hop.inner.dst}", WIDE, 6))}</text>'
     outer = f"in {hop.encapsulation.kind.upper()}" if hop.encapsulation else ""
