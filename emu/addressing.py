@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from itertools import combinations
 
 IPNetwork = IPv4Network | IPv6Network
@@ -28,3 +28,9 @@ def overlaps(named: Iterable[tuple[str, IPNetwork]]) -> Iterator[tuple[str, IPNe
     for (a, net_a), (b, net_b) in combinations(named, 2):
         if net_a.version == net_b.version and net_a.overlaps(net_b):
             yield a, net_a, b, net_b
+
+
+def link_local(mac: str) -> IPv6Address:
+    """The address IPv6 makes of a MAC (EUI-64): fe80::, the MAC with ff:fe in the middle and its seventh bit turned."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:])

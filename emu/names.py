@@ -50,6 +50,19 @@ def host_veth(seed: int, namespace: str, pod: str) -> str:
     return f"veth{digest('veth', seed, namespace, pod).hex()[:8]}"
 
 
+def calico_veth(namespace: str, pod: str) -> str:
+    """The Node's end of a Pod's link, as Calico's plugin names it: `cali` and 11 hex digits of SHA-1(`namespace.pod`).
+    Source: projectcalico/calico libcalico-go/lib/backend/k8s/conversion, VethNameForWorkload."""
+    return f"cali{hashlib.sha1(f'{namespace}.{pod}'.encode(), usedforsecurity=False).hexdigest()[:11]}"
+
+
+def vxlan_calico_mac(node: str, family: int) -> str:
+    """The MAC of a Node's vxlan.calico: 66 and the first five bytes of SHA-1(node name).
+    Source: projectcalico/calico felix/calc/vxlan_resolver.go, vtepMACForHost."""
+    raw = hashlib.sha1(f"{node}{'-v6' if family == 6 else ''}".encode(), usedforsecurity=False).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x66, *raw[:5]))
+
+
 def switch_port(seed: int, switch: str, node: str) -> str:
     """The switch's end of a Node's uplink. The Node's name if it fits, else a digest."""
     plain = f"{switch}-{node}"

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from emu.api.objects import DaemonSet, Deployment, Objects, Pod, ReplicaSet
 from emu.api.topology import Topology
-from emu.cluster.nodes import nodes, ranges
+from emu.cluster import ipam
+from emu.cluster.nodes import nodes
 from emu.cluster.objectmap import of_kind, subject
-from emu.cluster.passes.addresses import CONDITION, NO_SANDBOX, capacity
+from emu.cluster.passes.addresses import CONDITION, NO_SANDBOX
 from emu.errors import PlanError
 
 HINT = "give a larger ranges.pods, a shorter ranges.node_pod_prefix, more nodes, or ask for fewer Pods"
@@ -17,18 +18,12 @@ HINT = "give a larger ranges.pods, a shorter ranges.node_pod_prefix, more nodes,
 
 def check_totals(topology: Topology, objects: Objects) -> None:
     """Before anything is made of the manifests: all Pods against all Nodes."""
-    made = nodes(topology)
     wanted = dict(_wanted(topology, objects))
     total = sum(wanted.values())
-    for network, cidr in zip(ranges(topology, "pods"), made[0].pod_cidrs, strict=True):
-        room = capacity(cidr)
-        if total > room * len(made):
-            raise PlanError(
-                f"ranges.pods {network} holds {len(made)} nodes x {room} Pods (a /{cidr.prefixlen} each, less network, "
-                f"gateway and broadcast) = {room * len(made)}, the manifests ask for {total}: "
-                + ", ".join(f"{name} {number}" for name, number in wanted.items() if number),
-                hint=HINT,
-            )
+    for holds, arithmetic in ipam.of(topology).totals(topology):
+        if total > holds:
+            asked = ", ".join(f"{name} {number}" for name, number in wanted.items() if number)
+            raise PlanError(f"ranges.pods {arithmetic}, the manifests ask for {total}: {asked}", hint=HINT)
 
 
 def _wanted(topology: Topology, objects: Objects) -> Iterator[tuple[str, int]]:
@@ -50,10 +45,9 @@ def check_nodes(topology: Topology, objects: Objects) -> None:
     for node in nodes(topology):
         if without[node.name]:
             placed = sum(pod.spec.node_name == node.name for pod in of_kind(objects, Pod))
-            rooms = " and ".join(f"{cidr} holds {capacity(cidr)}" for cidr in node.pod_cidrs)
+            room = ipam.of(topology).room(topology, node)
             raise PlanError(
-                f"node {node.name}: {placed} Pods are to run there, its range {rooms} "
-                f"(less network, gateway and broadcast): {without[node.name]} Pods get no address",
+                f"node {node.name}: {placed} Pods are to run there, {room}: {without[node.name]} Pods get no address",
                 hint=HINT,
             )
 

@@ -17,7 +17,8 @@ IPNetwork = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A Node. `index` counts from 1, in topology order; `pod_cidrs` has one range per family."""
+    """A Node. `index` counts from 1, in topology order; `pod_cidrs` has one range per family. `blocks` and
+    `tunnel_addresses` (one per family with a tunnel) are those that Calico's IPAM has given it."""
 
     name: str
     index: int
@@ -25,6 +26,8 @@ class Node:
     pod_cidrs: tuple[IPNetwork, ...]
     switch: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    blocks: tuple[IPNetwork, ...] = ()
+    tunnel_addresses: tuple[IPAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from emu.api.images import Image
-from emu.api.objects import Key, Objects
+from emu.api.objects import Key, Node, Objects
 from emu.api.topology import Topology
-from emu.cluster import capacity, services
+from emu.cluster import capacity, ipam, services
 from emu.cluster.model import Cluster
 from emu.cluster.nodes import families, node_ranges, nodes, ranges
+from emu.cluster.objectmap import of_kind
 from emu.cluster.passes.addresses import addresses
 from emu.cluster.passes.clusterips import clusterips
 from emu.cluster.passes.collect import collect
@@ -42,7 +43,7 @@ PASSES: tuple[Pass, ...] = (
     replicasets,  # → Pods
     daemonsets,  # → Pods
     schedule,  # Pods → Nodes
-    addresses,  # placed Pods → addresses of their Node's range
+    addresses,  # placed Pods → addresses of the IPAM that the CNI mode chooses
     clusterips,  # Services → addresses
     endpoints,  # Services and Pods with addresses → Endpoints, EndpointSlices
     mirror,  # hand-made Endpoints → EndpointSlices
@@ -96,7 +97,8 @@ def settle(topology: Topology, objects: Objects, now: str) -> Objects:
 
 
 def _cluster(topology: Topology, objects: Objects, registry: Mapping[str, Image], previous: Cluster | None) -> Cluster:
-    made = nodes(topology)
+    known = {node.metadata.name: node for node in of_kind(objects, Node)}
+    made = ipam.of(topology).known(topology, nodes(topology), known)
     return Cluster(
         name=topology.name,
         seed=topology.seed,

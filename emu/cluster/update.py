@@ -24,7 +24,10 @@ from emu.cluster.objectmap import subject
 from emu.errors import InputError
 
 #: Annotations with these prefixes are written by the cluster itself; a manifest without them does not remove them.
-OWN_ANNOTATIONS = ("kube-emu.io/", "deployment.kubernetes.io/", "endpoints.kubernetes.io/", "flannel.alpha.coreos.com/")
+OWN_ANNOTATIONS = (
+    "kube-emu.io/", "deployment.kubernetes.io/", "endpoints.kubernetes.io/", "flannel.alpha.coreos.com/",
+    "projectcalico.org/",
+)  # fmt: skip
 
 
 def updated(existing: KubeObject | None, wanted: KubeObject) -> KubeObject:

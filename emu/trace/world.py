@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_network
 
+from emu.addressing import link_local
 from emu.plan.model import (
     FdbEntry,
     IPAddress,
@@ -56,7 +57,20 @@ class Machine:
 
     @cached_property
     def local(self) -> frozenset[IPAddress]:
-        return frozenset(address.address.ip for address in self.plan.addresses)
+        own = (address.address.ip for address in self.plan.addresses)
+        return frozenset((*own, *(address for _, address in self._link_local)))
+
+    @cached_property
+    def _link_local(self) -> frozenset[tuple[str, IPAddress]]:
+        """What IPv6 makes of the links' MACs. Several may have the same."""
+        if self._sysctls.get("net.ipv6.conf.all.disable_ipv6") == "1":
+            return frozenset()
+        return frozenset((link.name, link_local(link.mac)) for link in self.plan.links if link.mac and not link.master)
+
+    def bears(self, dev: str, address: IPAddress) -> bool:
+        """Whether it is this device that has the address."""
+        planned = any(each.dev == dev and each.address.ip == address for each in self.plan.addresses)
+        return planned or (dev, address) in self._link_local
 
     def is_local(self, address: IPAddress) -> bool:
         return address in self.local or address.is_loopback
@@ -64,6 +78,17 @@ class Machine:
     @cached_property
     def _sysctls(self) -> dict[str, str]:
         return {sysctl.key: sysctl.value for sysctl in self.plan.sysctls}
+
+    def answers_for(self, dev: str, address: IPAddress) -> bool:
+        """Proxy ARP: for an address that is not its own, but to which it would forward by another device."""
+        if address.version != 4 or not self._proxies(dev) or not self.forwards(4):
+            return False
+        route = self.route(Query(address, iif=dev))
+        return route is not None and route.type == "unicast" and self.device(route) != dev
+
+    def _proxies(self, dev: str) -> bool:
+        keys = (f"net.ipv4.conf.{name}.proxy_arp" for name in ("all", dev.replace(".", "/")))
+        return any(self._sysctls.get(key) == "1" for key in keys)
 
     def forwards(self, version: int) -> bool:
         key = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"
@@ -199,11 +224,8 @@ class World:
 
     def owner(self, end: End, address: IPAddress) -> End | None:
         """Who answers ARP for an address on the segment of `end`. A Linux host answers for any address of its own,
-        on whichever device it is asked; the device that bears it comes first."""
+        on whichever device it is asked; the device that bears it comes first, and proxy ARP last."""
         heard = [other for other in self.segment(end) if address in self.machines[other[0]].local]
-        bearing = [
-            other
-            for other in heard
-            if any(a.dev == other[1] and a.address.ip == address for a in self.machines[other[0]].plan.addresses)
-        ]
-        return next(iter((*bearing, *heard)), None)
+        bearing = [other for other in heard if self.machines[other[0]].bears(other[1], address)]
+        proxies = (other for other in self.segment(end) if self.machines[other[0]].answers_for(other[1], address))
+        return next(iter((*bearing, *heard)), None) or next(proxies, None)
