@@ -57,6 +57,13 @@ class InputError(EmuError):
         super().__init__(": ".join(part for part in (where, subject, what) if part), hint=hint)
 
 
+class NotFound(InputError):
+    """No such object: the word of a store or an API, as kubectl says it."""
+
+    def __init__(self, plural: str, name: str, *, hint: str = "") -> None:
+        super().__init__(f'{plural} "{name}" not found', hint=hint)
+
+
 class PlanError(EmuError):
     exit_code = 2
 
@@ -91,3 +98,18 @@ class Gone(EmuError):
 
 class KernelError(EmuError):
     pass
+
+
+def known_class(error: EmuError) -> str:
+    """The nearest class of this module: what `revived` can find in another process."""
+    return next(each.__name__ for each in type(error).__mro__ if each.__module__ == __name__)
+
+
+def revived(kind: str, message: str, hint: str = "") -> EmuError:
+    """An error that has crossed to another process, as what it was there: only the name of its class and what it
+    prints have come along, not the arguments of its constructor."""
+    found = globals().get(kind, KernelError)
+    known = found if isinstance(found, type) and issubclass(found, EmuError) else KernelError
+    error = known.__new__(known)
+    EmuError.__init__(error, message, hint=hint)
+    return error

@@ -40,7 +40,7 @@ def status(error: BaseException) -> dict[str, Any]:
         "status": "Failure",
         "message": error.message,
         "reason": reason,
-        "details": {"causes": [{"reason": "EmuError", "field": known_class(error), "message": error.hint}]},
+        "details": {"causes": [{"reason": "EmuError", "field": errors.known_class(error), "message": error.hint}]},
         "code": code,
     }
 
@@ -48,14 +48,9 @@ def status(error: BaseException) -> dict[str, Any]:
 def code_of(error: EmuError) -> tuple[int, str]:
     if isinstance(error, ApiError):
         return error.code, error.reason
-    if type(error).__name__ == "NotFound":
+    if isinstance(error, errors.NotFound):
         return 404, "NotFound"
     return next((code, reason) for known, code, reason in REASONS if isinstance(error, known))
-
-
-def known_class(error: EmuError) -> str:
-    """The nearest class that both sides know."""
-    return next(each.__name__ for each in type(error).__mro__ if each.__module__ == errors.__name__)
 
 
 def not_found(plural: str, name: str) -> ApiError:

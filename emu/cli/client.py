@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from emu import errors
-from emu.errors import EmuError
+from emu.errors import EmuError, revived
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
@@ -105,8 +104,4 @@ def error_of(status: Mapping[str, Any]) -> EmuError:
     message, reason = str(status.get("message", "")), status.get("reason", "")
     if reason in ("NotFound", "AlreadyExists", "Conflict", "Expired"):
         message = f"Error from server ({reason}): {message}"
-    found = getattr(errors, str(cause.get("field", "")), EmuError)
-    kind = found if isinstance(found, type) and issubclass(found, EmuError) else EmuError
-    error = kind.__new__(kind)
-    EmuError.__init__(error, message, hint=str(cause.get("message", "")))
-    return error
+    return revived(str(cause.get("field", "")), message, str(cause.get("message", "")))

@@ -30,11 +30,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A scratch directory, with those the machine has in it (empty: programs expect /var/log/nginx to be there)."""
+    """A scratch directory, with those the machine has in it (empty: programs expect /var/log/nginx to be there).
+    `kept` are the machine's own that stay visible in it."""
 
     path: str
     mode: int
     inside: tuple[tuple[str, int, int, int], ...] = ()  # name, mode, uid, gid
+    kept: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -48,7 +50,7 @@ def prepare() -> tuple[Directory, ...]:
     with suppress(OSError):  # an ordinary user may not take away what the machine has mounted
         syscalls.umount2("/sys/fs/cgroup", MNT_DETACH)
     _read_only("/")
-    return tuple(_directory(path) for path in SCRATCH if os.path.isdir(path) and not _holds_python(path))
+    return tuple(_directory(path) for path in SCRATCH if os.path.isdir(path))
 
 
 def furnish(directories: tuple[Directory, ...], files: Mapping[str, str]) -> None:
@@ -60,7 +62,7 @@ def furnish(directories: tuple[Directory, ...], files: Mapping[str, str]) -> Non
         syscalls.mount(source, path, flags=MS_BIND)
     for directory in directories:
         _make(directory)
-        syscalls.mount(directory.source, directory.path, flags=MS_BIND)
+        syscalls.mount(directory.source, directory.path, flags=MS_BIND | MS_REC)
     syscalls.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     with suppress(OSError):  # refused where the machine hides a part of /sys: then the lab's is seen
         syscalls.mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -75,6 +77,10 @@ def _make(directory: Directory) -> None:
         with suppress(OSError):  # a uid that an ordinary user has not
             os.chown(path, uid, gid)
         os.chmod(path, mode)
+    for place in directory.kept:
+        seen = directory.source + place.removeprefix(directory.path)
+        os.makedirs(seen)
+        syscalls.mount(place, seen, flags=MS_BIND | MS_REC)
 
 
 def _directory(path: str) -> Directory:
@@ -82,7 +88,8 @@ def _directory(path: str) -> Directory:
         return Directory(path, 0o755, (("lock", 0o1777, 0, 0),))
     if path in _OPEN_TO_ALL:
         return Directory(path, 0o1777)
-    return Directory(path, 0o755, tuple(_inside(path)) if path.startswith("/var/") else ())
+    inside = tuple(_inside(path)) if path.startswith("/var/") else ()
+    return Directory(path, 0o755, inside, _pythons(path))
 
 
 def _inside(path: str) -> Iterator[tuple[str, int, int, int]]:
@@ -93,10 +100,11 @@ def _inside(path: str) -> Iterator[tuple[str, int, int, int]]:
                 yield entry.name, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
 
 
-def _holds_python(path: str) -> bool:
-    """Programs of this package run in Pods: where it is installed in root's home, that stays visible."""
-    ours = (sys.prefix, sys.base_prefix, sys.executable, os.path.abspath(__file__))
-    return path == "/root" and any(os.path.realpath(place).startswith("/root/") for place in ours)
+def _pythons(path: str) -> tuple[str, ...]:
+    """Programs of this package run in Pods: Python and the package, where they are installed below `path`."""
+    ours = {os.path.realpath(place) for place in (sys.prefix, sys.base_prefix, os.path.dirname(__file__))}
+    below = sorted(place for place in ours if place.startswith(path + "/"))
+    return tuple(place for place in below if not any(place.startswith(other + "/") for other in below))
 
 
 def _is_plain(path: str) -> bool:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from emu.errors import EmuError, KernelError
+from emu.errors import EmuError, KernelError, known_class, revived
 from emu.kernel import lab, runtime_dir, syscalls, userns
 from emu.kernel.runtime_dir import Claim, TestbedInfo, connect, running, runtime_directory
 
@@ -78,7 +78,7 @@ def _tell(caller: socket.socket, message: Mapping[str, object]) -> None:
 
 
 def _report(caller: socket.socket, error: EmuError) -> None:
-    _tell(caller, {"error": type(error).__name__, "message": error.message, "hint": error.hint})
+    _tell(caller, {"error": known_class(error), "message": error.message, "hint": error.hint})
 
 
 def launch(
@@ -141,7 +141,7 @@ class _Start:
             if ready and self.lab >= 0:  # the middle process may be slower to say `started`
                 return
             if "error" in message:
-                raise _error(str(message["error"]), str(message["message"]), str(message["hint"]))
+                raise revived(str(message["error"]), str(message["message"]), str(message["hint"]))
             if isinstance(shown := message.get("progress"), list):
                 progress(*shown)
         raise KernelError("the testbed's process ended while starting", hint=f"see {self.log}")
@@ -188,17 +188,6 @@ class _Start:
 
 def _ended(pidfd: int, timeout_s: float = 0) -> bool:
     return bool(select.select([pidfd], [], [], timeout_s)[0])
-
-
-def _error(kind: str, message: str, hint: str) -> EmuError:
-    """The same error, in this process. Its constructor's arguments are gone: only what it prints has crossed."""
-    classes = [EmuError]
-    for known in classes:
-        classes += known.__subclasses__()
-    found = next((known for known in classes if known.__name__ == kind), KernelError)
-    error = found.__new__(found)
-    EmuError.__init__(error, message, hint=hint)
-    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from emu.capture.points import all_points, points
 from emu.capture.recorder import Recorder, opener
 from emu.cluster import lifecycle, objectmap, report, resolve, staleflows, update
 from emu.cluster.model import Cluster
-from emu.errors import EmuError, InputError, Place
+from emu.errors import EmuError, InputError, MissingTool, NotFound, Place
 from emu.kernel.process import Child
 from emu.plan import diff
 from emu.plan.drift import Drift, drift
@@ -127,7 +127,7 @@ class Testbed:
     def get(self, key: Key) -> KubeObject:
         found = self.store.snapshot().objects.get(key)
         if found is None:
-            raise NotFound(key)
+            raise NotFound(f"{key[0].lower()}s", key[2], hint="emu get all -A")
         return found
 
     # -- the ten lines ----------------------------------------------------------------------------------------------
@@ -286,11 +286,15 @@ class Testbed:
         *,
         started: Callable[[Child], None] = lambda _: None,
     ) -> int:
-        """Run a program in a Pod or on a Node and wait for it; its exit status. With `tty` they are the slave
-        end of a pseudo-terminal."""
+        """Run a program in a Pod or on a Node and wait for it; its exit status, 127 when there is none of
+        that name. With `tty` the descriptors are the slave end of a pseudo-terminal."""
         cluster, plan = self._current()
         name = target if target in plan.netns else targets.source(cluster, target)[0]
-        child = self.host.exec(plan.netns[name], argv, fds, tty, container)
+        try:
+            child = self.host.exec(plan.netns[name], argv, fds, tty, container)
+        except MissingTool:
+            os.write(fds[2], f'exec: "{argv[0]}": executable file not found in $PATH\n'.encode())
+            return 127
         started(child)
         return child.wait() or 0
 
@@ -377,15 +381,6 @@ def _applied(existing: KubeObject | None, wanted: KubeObject) -> Applied:
 def _drained(queue: deque[T]) -> list[T]:
     """What is in it now; others may append meanwhile."""
     return [queue.popleft() for _ in range(len(queue))]
-
-
-class NotFound(InputError):
-    """No such object, said as kubectl says it."""
-
-    def __init__(self, key: Key) -> None:
-        super().__init__(
-            f'{key[0].lower()}s "{key[2]}" not found', subject="NotFound", hint=f"emu get {key[0].lower()}s -A"
-        )
 
 
 def _unready(pod: Pod) -> str:
