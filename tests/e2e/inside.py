@@ -16,7 +16,8 @@ from emu.cluster import lifecycle
 from emu.kernel.netns import socket_in
 from emu.names import pod_netns
 from emu.plan.model import Changes
-from emu.testbed.facade import Applied, Testbed
+from emu.testbed.facade import Testbed
+from emu.testbed.reconciler import Applied
 
 
 @dataclass(frozen=True, slots=True)
