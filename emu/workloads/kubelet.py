@@ -24,6 +24,8 @@ from emu.workloads.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
+BURST = 32  # Pods to start before what has happened to the others is looked at
+
 Key = tuple[str, str]  # namespace, name
 Report = Callable[[Mapping[Key, PodStatus]], None]
 
@@ -73,11 +75,15 @@ class Kubelet:
         self.start_all({netns: pod})
 
     def start_all(self, pods: Mapping[str, PodSandbox]) -> None:
-        """Many, by netns, and then one report of them all."""
+        """Many, by netns, and then one report of them all. Those with probes first: they are answered while the others
+        start."""
+        waiting = deque(sorted(pods.items(), key=lambda item: not _is_probed(item[1])))
 
         def start() -> None:
-            for netns, pod in pods.items():
-                self._guarded(partial(self._start, netns, pod))
+            for _ in range(min(BURST, len(waiting))):
+                self._guarded(partial(self._start, *waiting.popleft()))
+            if waiting:
+                self.post(start)
 
         self.post(start)
 
@@ -113,8 +119,9 @@ class Kubelet:
         self.poller.turn(wait_s)
 
     def _run_calls(self, _events: int) -> None:
+        """What is posted meanwhile is for the next turn, and told then."""
         os.eventfd_read(self._wake)
-        while self._calls:
+        for _ in range(len(self._calls)):
             self._guarded(self._calls.popleft())
         self._tell()
 
@@ -160,6 +167,8 @@ class Kubelet:
         self._changed[worker.pod.namespace, worker.pod.name] = worker
 
     def _tell(self) -> None:
+        if self._calls:
+            return
         changed, self._changed = self._changed, {}
         told: dict[Key, PodStatus] = {}
         for key, worker in changed.items():
@@ -168,3 +177,7 @@ class Kubelet:
                 told[key] = worker.reported = status
         if told:
             self._guarded(partial(self._report, told))
+
+
+def _is_probed(pod: PodSandbox) -> bool:
+    return any(process.container.readiness_probe or process.container.startup_probe for process in pod.processes)

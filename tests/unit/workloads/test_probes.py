@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import threading
+from dataclasses import replace
 
 import pytest
 from kubelet_lab import Lab, pod, process
@@ -208,3 +209,12 @@ def test_probes_end_with_their_container(lab):
     lab.runtime.started[0].end(1)
     lab.advance(100)
     assert len(lab.runtime.started) == 2
+
+
+def test_of_pods_that_start_together_the_probed_ones_are_first(lab):
+    plain = {f"default.web-{n}": replace(pod(process(f"app-{n}")), name=f"web-{n}") for n in range(40)}
+    probed = replace(pod(process("probed", readiness_probe=Probe(exec=ExecAction(command=("check",))))), name="probed")
+    lab.kubelet.start_all({**plain, "default.probed": probed})
+    lab.settle()
+    assert (len(lab.reports), lab.tellings) == (41, 1)
+    assert [each.argv[0] for each in lab.runtime.started].index("check") < 35
