@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from emu.api.objects import (
     Key,
     KubeObject,
     Namespace,
+    Node,
     ObjectMeta,
     Objects,
     OwnerReference,
@@ -50,6 +51,20 @@ def with_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[C
     if old.status == new.status:
         new = replace(new, last_transition_time=old.last_transition_time)
     return conditions if new == old else tuple(new if condition is old else condition for condition in conditions)
+
+
+def with_network(node: Node, ended: Mapping[str, str], now: str) -> Node:
+    """A Node with daemons, and the condition that says whether they run. `ended`: how some have ended, by name."""
+    words = "; ".join(f"{name}: {how}" for name, how in ended.items())
+    condition = Condition(
+        type="NetworkUnavailable",
+        status="True" if ended else "False",
+        reason="DaemonEnded" if ended else "DaemonsRun",
+        message=words or "the daemons of the network run on this node",
+        last_transition_time=now,
+    )
+    conditions = with_condition(node.status.conditions, condition)
+    return replace(node, status=replace(node.status, conditions=conditions))
 
 
 def controlled_by(owner: Deployment | ReplicaSet | DaemonSet) -> tuple[OwnerReference, ...]:

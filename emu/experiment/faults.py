@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from emu.api.wrong import Wrong
+from emu.experiment import references
 from emu.experiment.model import Failed
 from emu.names import FABRIC_NETNS
 
@@ -31,6 +32,7 @@ class Fault:
     neighbor: str = ""  # 10.244.2.0
     fdb: str = ""  # flannel.1: its entries, those towards `to` alone if given
     process: str = ""  # a pattern for pkill -f
+    daemon: str = ""  # bird: killed, and started again by mend
     sysctl: str = ""  # net.ipv4.ip_forward, set to `value`
     rule: str = ""  # a part of the rule's text in iptables-save: every rule of `table` that has it
     on: str = ""
@@ -64,8 +66,16 @@ class Fault:
             world.point(self.link, "link")
         if self.to:
             world.target(self.to, "to")
+        if self.daemon:
+            self._check_daemon(world)
         if self.sysctl and not self.value:
             raise Wrong("is missing", "value")
+
+    def _check_daemon(self, world: World) -> None:
+        netns = world.plan.netns.get(self.on.removeprefix("node/"))
+        names = [daemon.name for daemon in netns.daemons] if netns else []
+        if self.daemon not in names:
+            raise Wrong(f"is {self.daemon}, must be one of those of {self.on}: {', '.join(names) or 'none'}", "daemon")
 
 
 def make(fault: Fault, lab: Lab) -> Undo:
@@ -84,16 +94,13 @@ def _link(fault: Fault, lab: Lab) -> Undo:
 
 def _other_end(lab: Lab, where: str, ifname: str) -> tuple[str, str]:
     """(netns, interface) behind an uplink or a Pod's eth0; any other interface itself."""
-    for each in (FABRIC_NETNS, *(node.metadata.name for node in lab.nodes())):
-        if each == where:
-            continue
-        shown = lab.testbed.run(each, ["ip", "-o", "link", "show"], 10).out
-        here = where.replace("/", ".")
-        if ifname == "eth0" and (
-            found := re.search(rf"^\d+: ([^@:]+)@\S+ .*link-netns {re.escape(here)}\s*$", shown, re.M)
-        ):
-            return each, found[1]
-    return where, ifname
+    owner = next((pod.spec.node_name for pod in lab.pods() if references.key(pod) == where), FABRIC_NETNS)
+    own = re.search(r"^(\d+): [^@:]+@if(\d+): ", lab.testbed.run(where, ["ip", "-o", "link", "show", ifname], 10).out)
+    if own is None or where == FABRIC_NETNS or not ifname.startswith("eth"):
+        return where, ifname
+    shown = lab.testbed.run(owner, ["ip", "-o", "link", "show"], 10).out
+    found = re.search(rf"^{own[2]}: ([^@:]+)@if{own[1]}: ", shown, re.M)
+    return (owner, found[1]) if found else (where, ifname)
 
 
 def _route(fault: Fault, lab: Lab) -> Undo:
@@ -140,6 +147,14 @@ def _process(fault: Fault, lab: Lab) -> Undo:
     return ()
 
 
+def _daemon(fault: Fault, lab: Lab) -> Undo:
+    """SIGKILL: it takes no leave of anybody. Nothing starts it again but the repair of the whole plan."""
+    where = lab.where(fault.on)
+    if lab.run(where, ["pkill", "-KILL", "-x", fault.daemon]).status:
+        raise Failed(f"the daemon {fault.daemon} on {fault.on}", "it does not run")
+    return ()
+
+
 def _sysctl(fault: Fault, lab: Lab) -> Undo:
     where = lab.where(fault.on)
     before = lab.sure(where, ["sysctl", "-n", fault.sysctl]).strip()
@@ -182,6 +197,7 @@ KINDS: Mapping[str, Callable[[Fault, Lab], Undo]] = {
     "neighbor": _neighbor,
     "fdb": _fdb,
     "process": _process,
+    "daemon": _daemon,
     "sysctl": _sysctl,
     "rule": _rule,
 }

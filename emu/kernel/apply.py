@@ -3,8 +3,8 @@
 Order: netfilter of what stays, so that nothing is sent any more to what goes; what goes, first rules and routes, then
 links, then namespaces; new namespaces with the sysctls that later links inherit; links (fabric, nodes, Pods: each needs
 those before it); the links' own sysctls; addresses, routes, neighbors, forwarding entries; beside all these, netfilter
-of what is new. A link is born up, but nothing is sent: addresses come after, and IPv6 is switched off before where the
-plan does so.
+of what is new; daemons at the end. A link is born up, but nothing is sent: addresses come after, and IPv6 is switched
+off before where the plan does so.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import os
 import resource
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from emu.errors import EmuError, HostError, KernelError
-from emu.kernel import carrier, conntrack, firewall, netlink_links, netlink_routes, netns, read, sysctls
+from emu.kernel import carrier, conntrack, daemons, firewall, netlink_links, netlink_routes, netns, read, sysctls
+from emu.kernel.daemons import Daemons
 from emu.kernel.handle import Act, Handle
 from emu.kernel.making import LinkMaker
 from emu.kernel.netns import Netns
+from emu.kernel.pods import PodNamespaces
 from emu.names import FABRIC_NETNS
-from emu.plan import diff, render
+from emu.plan import diff, expectations, render
 from emu.plan.drift import Drift
 from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Refusal, Sysctl
 
@@ -34,13 +37,14 @@ _RANK = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NODE: 2, NetnsKind.
 
 class Kernel:
     """One lab's namespaces. Made inside the sandbox; its own namespace is the fabric's. Not thread-safe: one apply
-    at a time."""
+    at a time. `namespaces` makes those that daemons run in."""
 
-    def __init__(self, lab: str) -> None:
+    def __init__(self, lab: str, namespaces: PodNamespaces | None = None) -> None:
         self.lab = lab
         self._handles: dict[str, Handle] = {}
         self._plan: Plan | None = None
         self._newborn: Handle | None = None  # what a namespace holds when it is made
+        self.daemons = Daemons(namespaces, self.netns)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < min(_DESCRIPTORS, hard):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
@@ -52,6 +56,7 @@ class Kernel:
     def apply(self, changes: Changes, new: Plan) -> None:
         """`new` is the plan the changes lead to: a link's other end is looked up there."""
         _check_room(len(new.netns))
+        daemons.check_tools(change.new for change in changes.netns if change.new and change.daemons)
         self._plan = new
         gone = [change for change in changes.netns if change.new is None]
         staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: _RANK[c.new.kind])  # type: ignore[union-attr]
@@ -61,6 +66,7 @@ class Kernel:
             self._drop(gone)
             born = self._create([change for change in staying if change.name not in self._handles])
             self._furnish(staying, born, new)
+            self.daemons.change(staying)
         finally:
             for change in staying:
                 if change.name in self._handles and change.new.kind is NetnsKind.POD:  # type: ignore[union-attr]
@@ -68,7 +74,18 @@ class Kernel:
 
     def read(self, plan: NetnsPlan) -> NetnsPlan:
         """What is there now, in the same shapes. KeyError when there is no such namespace."""
-        return read.read(plan, self._handles[plan.name], self._handles, self._plan.iptables if self._plan else "nft")
+        variant = self._plan.iptables if self._plan else "nft"
+        found = read.read(plan, self._handles[plan.name], self._handles, variant)
+        return replace(found, daemons=self.daemons.read(plan.name, plan.daemons)) if plan.daemons else found
+
+    def absent(self, plan: NetnsPlan, ask: bool = False) -> tuple[str, ...]:
+        """What the daemons of a netns have not brought yet, in words. They are asked how they are when the routes are
+        all there, or when `ask` says so."""
+        routes = expectations.absent_routes(plan, read.routes(plan, self._handles[plan.name]))
+        if routes and not ask:
+            return routes
+        found = self.daemons.read(plan.name, plan.daemons) if plan.daemons else ()
+        return (*expectations.absent_signs(plan, found, self.daemons.stopped(plan.name)), *routes)
 
     def flush_conntrack(
         self,
@@ -94,7 +111,7 @@ class Kernel:
 
     def close(self) -> list[Exception]:
         """Release everything made here, by descriptor and index; errors are collected, not raised."""
-        errors: list[Exception] = []
+        errors: list[Exception] = self.daemons.close()
         for name, handle in reversed(self._handles.items()):
             if name == FABRIC_NETNS:
                 errors += _attempt(lambda: self._delete_fabric(handle))  # noqa: B023 - called at once
@@ -127,8 +144,9 @@ class Kernel:
 
     def _drop(self, changes: Sequence[NetnsChange]) -> None:
         """The kernel ends the namespace, and what is left in it, when its last user has gone."""
-        errors: list[OSError] = []
+        errors: list[Exception] = []
         for change in changes:
+            errors += self.daemons.drop(change.name)
             handle = self._handles.pop(change.name, None)
             if handle is not None:
                 log.info("%s# ip netns del %s", FABRIC_NETNS, change.name)
@@ -273,6 +291,7 @@ def _joined(first: NetnsChange, second: NetnsChange) -> NetnsChange:
         added=tuple(dict.fromkeys((*first.added, *second.added))),
         removed=tuple(dict.fromkeys((*first.removed, *second.removed))),
         tables=(*first.tables, *second.tables),
+        daemons=(*first.daemons, *second.daemons),
     )
 
 

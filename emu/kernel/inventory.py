@@ -32,7 +32,7 @@ class InterfaceInfo:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineInfo:
     """`netns` is the path of its network namespace ("": the lab's own, where the switches are). `pid`, if not 0, is
-    the first process of a Pod: mount, UTS, PID and IPC namespaces are entered too."""
+    the first process of a Pod, or of a Node with daemons: mount, UTS, PID and IPC namespaces are entered too."""
 
     name: str
     netns: str = ""
@@ -46,7 +46,7 @@ class MachineInfo:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrances:
     """What a plan does not say: the path of a netns by name, the first process (0: none yet) and the environment of a
-    Pod by namespace and name."""
+    Pod by namespace and name; of a Node, whose namespace is "", if it has daemons."""
 
     path: Callable[[str], str]
     pid: Callable[[str, str], int]
@@ -84,7 +84,7 @@ def _machines(plan: Plan, netns: NetnsPlan, names: Mapping[str, str], entrances:
     yield MachineInfo(
         name=names[netns.name],
         netns=entrances.path(netns.name),
-        pid=entrances.pid(pod.namespace, pod.name) if pod else 0,
+        pid=entrances.pid(pod.namespace, pod.name) if pod else entrances.pid("", netns.name),
         aliases=(f"{pod.namespace}.{pod.name}", f"{pod.namespace}/{pod.name}") if pod else (),
         env=dict(entrances.env(pod.namespace, pod.name)) if pod else {},
         interfaces=tuple(_interface(plan, netns, link, names) for link in netns.links),

@@ -1,4 +1,5 @@
-"""A Pod's mount, UTS, PID and IPC namespaces, made beside its network namespace when it first runs a program.
+"""A Pod's mount, UTS, PID and IPC namespaces, made beside its network namespace when it first runs a program; and those
+of a Node that runs daemons.
 
 What runs in a Pod is ended with its PID namespace: a daemon that forked twice has left its session and its parent, but
 cannot leave that.
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 from emu.errors import KernelError
 from emu.kernel import process, syscalls, zygote
+from emu.kernel.netns import Netns
 from emu.kernel.process import NULL, Child, HasFd, Namespaces, OnExit
 from emu.plan.model import PodSandbox
 
@@ -52,30 +54,36 @@ class PodNamespaces:
 
     def ensure(self, netns: HasFd, pod: PodSandbox) -> PodHandle:
         """The Pod's namespaces, made if they are not there (or have been killed). 2 ms."""
-        name = f"{pod.namespace}/{pod.name}"
+        return self._ensure(f"{pod.namespace}/{pod.name}", netns, pod.hostname, _files(pod))
+
+    def ensure_node(self, netns: Netns) -> PodHandle:
+        """Those of a Node that has daemons."""
+        return self._ensure(netns.name, netns, netns.name, {"/etc/hostname": f"{netns.name}\n"})
+
+    def _ensure(self, name: str, netns: HasFd, hostname: str, files: Mapping[str, str]) -> PodHandle:
         with self._lock:
             handle = self._handles.get(name)
             if handle and not handle.ended():
                 return handle
             if handle:
                 os.close(handle.pidfd)
-            handle = self._handles[name] = self._make(name, netns, pod)
+            handle = self._handles[name] = self._make(name, netns, hostname, files)
             return handle
 
     def find(self, namespace: str, name: str) -> PodHandle | None:
         """None when the Pod has never run a program."""
         return self._handles.get(f"{namespace}/{name}")
 
-    def _make(self, name: str, netns: HasFd, pod: PodSandbox) -> PodHandle:
-        request = json.dumps({"hostname": pod.hostname, "files": _files(pod)}).encode()
+    def _make(self, name: str, netns: HasFd, hostname: str, files: Mapping[str, str]) -> PodHandle:
+        request = json.dumps({"hostname": hostname, "files": files}).encode()
         try:
             socket.send_fds(self._zygote, [request], [netns.fd])
             data, fds, _, _ = socket.recv_fds(self._zygote, 65536, 1)
         except OSError as error:
-            raise KernelError(f"Pod {name}: no namespaces: {error}") from error
+            raise KernelError(f"{name}: no namespaces: {error}") from error
         answer = json.loads(data or b'{"error": "the zygote has ended"}')
         if "error" in answer:
-            raise KernelError(f"Pod {name}: no namespaces: {answer['error']}")
+            raise KernelError(f"{name}: no namespaces: {answer['error']}")
         os.set_inheritable(fds[0], False)
         return PodHandle(name, answer["pid"], fds[0])
 
@@ -117,7 +125,7 @@ class PodNamespaces:
             pass
         try:
             if not handle.ended(timeout_s):
-                raise KernelError(f"Pod {handle.name}: its processes do not end")
+                raise KernelError(f"{handle.name}: its processes do not end")
         finally:
             os.close(handle.pidfd)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from emu.netfilter.model import Table
-from emu.plan.merge import JOINED
 from emu.plan.model import (
     Address,
     Changes,
+    Daemon,
     FdbEntry,
     Link,
     Neighbor,
@@ -24,6 +24,7 @@ from emu.plan.model import (
     Sysctl,
 )
 
+_VALUES = ("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls")
 _NETNS_ORDER = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NODE: 2, NetnsKind.POD: 3}
 # A port needs its bridge and a VXLAN link the device below it, so they are made in this order.
 _LINK_ORDER = {"bridge": 0, "dummy": 1, "veth": 2}
@@ -57,15 +58,24 @@ def netns(old: NetnsPlan | None, new: NetnsPlan) -> NetnsChange | None:
             new=new,
             added=tuple(in_order(new)),
             tables=tuple((None, table) for table in new.tables),
+            daemons=tuple((None, daemon) for daemon in new.daemons),
             pod_changed=new.pod is not None,
         )
     added, removed = ((), ()) if _same_values(old, new) else _values(old, new)
     tables = tuple(_tables(old.tables, new.tables))
+    daemons = () if old.daemons is new.daemons else tuple(_daemons(old.daemons, new.daemons))
     pod_changed = old.pod is not new.pod and old.pod != new.pod
-    if not (added or removed or tables or pod_changed):
+    if not (added or removed or tables or daemons or pod_changed):
         return None
     return NetnsChange(
-        name=new.name, old=old, new=new, added=added, removed=removed, tables=tables, pod_changed=pod_changed
+        name=new.name,
+        old=old,
+        new=new,
+        added=added,
+        removed=removed,
+        tables=tables,
+        daemons=daemons,
+        pod_changed=pod_changed,
     )
 
 
@@ -128,7 +138,7 @@ def remade(old: Any, new: Link) -> bool:
 
 def _same_values(old: NetnsPlan, new: NetnsPlan) -> bool:
     """Most often only tables differ; what is the same object is equal at no cost."""
-    return all(getattr(old, name) == getattr(new, name) for name in JOINED)
+    return all(getattr(old, name) == getattr(new, name) for name in _VALUES)
 
 
 def _link_rank(link: Link) -> int:
@@ -169,3 +179,9 @@ def _tables(old: Iterable[Table], new: Iterable[Table]) -> Iterator[tuple[Table 
     for k, table in after.items():
         if before.get(k) is not table and before.get(k) != table:
             yield before.get(k), table
+
+
+def _daemons(old: Iterable[Daemon], new: Iterable[Daemon]) -> Iterator[tuple[Daemon | None, Daemon | None]]:
+    before, after = {daemon.name: daemon for daemon in old}, {daemon.name: daemon for daemon in new}
+    yield from ((daemon, None) for name, daemon in before.items() if name not in after)
+    yield from ((before.get(name), daemon) for name, daemon in after.items() if before.get(name) != daemon)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from emu.netfilter import normal
 from emu.netfilter.model import Table
-from emu.plan import diff, render
-from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsChange, NetnsPlan, PolicyRule, Route, Sysctl, Vxlan
+from emu.plan import diff, expectations, render
+from emu.plan.model import (
+    Address,
+    Daemon,
+    FdbEntry,
+    Link,
+    Neighbor,
+    NetnsChange,
+    NetnsPlan,
+    PolicyRule,
+    Route,
+    Sysctl,
+    Vxlan,
+)
 
-MISSING, NOT_PLANNED = "missing", "not in the plan"
+MISSING, NOT_PLANNED, NOT_RUNNING = "missing", "not in the plan", "not running"
 LOCAL_TABLE = 255
 METRIC_V6 = 256  # of a route IPv6 makes for an address (IP6_RT_PRIO_ADDRCONF)
 ASPECTS = ("kind", "mtu", "mac", "master", "hairpin", "qlen", "up", "vxlan")
@@ -39,7 +53,12 @@ class Drift:
 def drift(wanted: NetnsPlan, actual: NetnsPlan) -> tuple[Drift, ...]:
     """Ignores what the kernel adds by itself (lo, routes for addresses, link-local addresses, the standard rules), and
     what it takes away by itself with a link that is down or gone: that is told, and mended, with the link."""
-    return (*_values(wanted, actual), *_tables(wanted, actual))
+    return (
+        *_daemons(wanted, actual),
+        *_values(wanted, actual),
+        *_expected(wanted, actual),
+        *_tables(wanted, actual),
+    )
 
 
 def missing(wanted: NetnsPlan) -> Drift:
@@ -60,8 +79,9 @@ def _values(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
             continue
         added = (value, *_dependents(value, want, have, gone, down)) if isinstance(value, Link) else (value,)
         yield _drift(wanted.name, value, got, NetnsChange(name=wanted.name, old=actual, new=wanted, added=added))
+    brought = {diff.key(each.route) for each in wanted.expected}
     for key, value in have.items():
-        if key not in want and not made_by_kernel(value):
+        if key not in want and key not in brought and not made_by_kernel(value):
             change = NetnsChange(name=wanted.name, old=actual, new=wanted, removed=(value,))
             yield _drift(wanted.name, None, value, change)
 
@@ -211,3 +231,44 @@ def _tables(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
                 got=difference.got or MISSING,
                 change=change if index == 0 else nothing,
             )
+
+
+def _expected(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
+    """What a daemon should have brought is told, and left to the daemon to mend."""
+    have = {diff.key(route): route for route in actual.routes}
+    nothing = NetnsChange(name=wanted.name, old=actual, new=wanted)
+    for each in wanted.expected:
+        if not expectations.has_come(each, have):
+            yield replace(
+                _drift(wanted.name, each.route, have.get(diff.key(each.route)), nothing),
+                what=f"route {each.route.dst} (by {each.by})",
+            )
+
+
+def _daemons(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
+    running = {daemon.name: daemon for daemon in actual.daemons}
+    nothing = NetnsChange(name=wanted.name, old=actual, new=wanted)
+    for daemon in wanted.daemons:
+        got, what = running.get(daemon.name), f"daemon {daemon.name}"
+        change = replace(nothing, daemons=((got, daemon),))
+        if got is None:
+            command = shlex.join(daemon.argv)
+            yield Drift(netns=wanted.name, what=what, wanted=command, got=NOT_RUNNING, change=change)
+            continue
+        for ours, theirs in _lines(daemon, got):
+            yield Drift(netns=wanted.name, what=what, wanted=ours, got=theirs, change=change)
+            change = nothing
+        for sign in daemon.signs:
+            if sign not in got.signs:
+                yield Drift(netns=wanted.name, what=what, wanted=sign.what, got="none", change=nothing)
+
+
+def _lines(wanted: Daemon, got: Daemon) -> Iterator[tuple[str, str]]:
+    """Of each file, the first line that differs; `FILE:LINE: text`."""
+    have = {file.path: file.text for file in got.files}
+    for file in wanted.files:
+        ours, theirs = file.text.splitlines(), have.get(file.path, "").splitlines()
+        for number, (a, b) in enumerate(zip_longest(ours, theirs, fillvalue=""), 1):
+            if a != b:
+                yield f"{file.path}:{number}: {a or '(no line)'}", b or "(no line)"
+                break

@@ -99,6 +99,16 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """A route that a daemon will bring, within so many seconds. It is predicted with and waited for, and that it is
+    missing is told; but nobody else writes it."""
+
+    route: Route
+    by: str  # the daemon's name
+    within_s: float = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRule:
     """`ip rule`."""
 
@@ -160,7 +170,7 @@ class RulesetPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file of a Pod, seen only inside it."""
+    """A file of a Pod, seen only inside it; or of a Node's daemons."""
 
     path: str
     text: str
@@ -174,6 +184,29 @@ class Process:
     program: Program
     env: Mapping[str, str]
     init: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """`pattern`, a regular expression, is found in a line of what a daemon says of itself when `what` is so."""
+
+    what: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """A program that runs on a Node as long as the Node is there, in the foreground. A Node with daemons is a machine
+    of its own (mount, PID, UTS and IPC namespaces, `/run`, `/tmp` and `/var/log` empty at first), which its daemons
+    share. One that ends by itself stays ended, for all to see, until the kernel is repaired."""
+
+    name: str
+    argv: tuple[str, ...]
+    package: str = ""  # Debian's, which has the program
+    files: tuple[File, ...] = ()  # in /run, /tmp, /var/log …
+    reload: tuple[str, ...] = ()  # makes it read its files again; (): it is started again
+    status: tuple[str, ...] = ()  # makes it say how it is
+    signs: tuple[Sign, ...] = ()  # of being at work, in the output of `status`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +241,8 @@ class NetnsPlan:
     fdb: tuple[FdbEntry, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     tables: tuple[Table, ...] = ()  # merged rulesets, complete
+    daemons: tuple[Daemon, ...] = ()
+    expected: tuple[Expected, ...] = ()  # beside `routes`: what the daemons will bring
     pod: PodSandbox | None = None
 
     def link(self, name: str) -> Link | None:
@@ -282,6 +317,7 @@ class NetnsChange:
     added: tuple[object, ...] = ()  # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl
     removed: tuple[object, ...] = ()
     tables: tuple[tuple[Table | None, Table | None], ...] = ()
+    daemons: tuple[tuple[Daemon | None, Daemon | None], ...] = ()  # likewise
     pod_changed: bool = False  # its containers, files or environment differ
 
 

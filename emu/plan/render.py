@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,21 @@ from typing import Any
 from emu.netfilter import text as rules_text
 from emu.netfilter.model import Table
 from emu.plan import diff
-from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsPlan, Plan, PolicyRule, Refusal, Role, Route, Sysctl
+from emu.plan.model import (
+    Address,
+    Daemon,
+    FdbEntry,
+    File,
+    Link,
+    Neighbor,
+    NetnsPlan,
+    Plan,
+    PolicyRule,
+    Refusal,
+    Role,
+    Route,
+    Sysctl,
+)
 
 MAIN_TABLE = 254
 
@@ -43,6 +58,8 @@ def line(netns: str, change: object, *, remove: bool = False, exists: bool = Fal
             return f"sysctl -w {change.key}={shlex.quote(change.value)}"
         case Table():
             return f"{restore_tool(change.family)} --table={change.name}"
+        case Daemon():
+            return f"pkill -x {change.name}" if remove else f"{shlex.join(change.argv)} &"
     raise TypeError(type(change))
 
 
@@ -115,6 +132,8 @@ def _script(plan: Plan) -> Iterator[str]:
         yield f"ip -n {change.name} link set lo up"
         yield from (_inside(change.name, each) for value in change.added for each in _lines(change.name, value))
         yield from (_heredoc(change.name, table, plan.iptables) for _, table in change.tables if table)
+        yield from (_daemon(change.name, daemon) for _, daemon in change.daemons if daemon)
+        yield from (f"# {each.by} brings {route(each.route)}" for each in change.new.expected)
         if change.new.pod:
             yield from _processes(change.new)
 
@@ -133,6 +152,18 @@ def _inside(netns: str, text: str) -> str:
 def _heredoc(netns: str, table: Table, variant: str) -> str:
     rules = rules_text.restore(table).rstrip()
     return f"ip netns exec {netns} {restore_tool(table.family, variant)} <<'EOF'\n{rules}\nEOF"
+
+
+def _daemon(netns: str, daemon: Daemon) -> str:
+    """In a mount namespace with a /run of its own, its files written there first."""
+    text = "".join(
+        ("mount -t tmpfs tmpfs /run\n", *map(_written, daemon.files), f"exec {shlex.join(daemon.argv)}"),
+    )
+    return f"ip netns exec {netns} unshare --mount bash <<'DAEMON' &\n{text}\nDAEMON"
+
+
+def _written(file: File) -> str:
+    return f"mkdir -p {posixpath.dirname(file.path)} && cat >{file.path} <<'EOF'\n{file.text}EOF\n"
 
 
 def _processes(plan: NetnsPlan) -> Iterator[str]:

@@ -39,12 +39,14 @@ class Testbed(Reconciler):
     ) -> TraceResult:
         """Predict, send one request (or run `command` in the source), watch, compare. See `testbed.targets` for what
         source and target may be. `started` is told the command's process."""
+        self.converge()
         cluster, plan = self._current()
         flow = targets.flow(cluster, source, target, proto)
         return self._trace(plan, flow, self._running(flow, command, started) if command else None)
 
     def verify(self, progress: Progress = lambda *_: None, fd: int | None = None) -> tuple[TraceResult, ...]:
         """Trace every kind of path of the testbed; with `fd`, all of it goes there as one pcapng."""
+        self.converge()
         cluster, plan = self._current()
         flows = every_path(cluster, plan)
         recorder = Recorder(all_points(plan), opener(self.host.netns), fd=fd, lenient=True) if fd is not None else None
@@ -159,8 +161,17 @@ class Testbed(Reconciler):
             if not found:
                 break
             self.host.kernel.repair(found)
+            self._await_daemons(found)
             found = self._drifts(names)
         return drifts
+
+    def _await_daemons(self, found: Iterable[Drift]) -> None:
+        """What daemons bring comes some time after they have been mended."""
+        assert self.plan is not None
+        bring = {each.netns for each in found} & {name for name, netns in self.plan.netns.items() if netns.expected}
+        if bring:
+            self._convergence.forget(bring)
+            self.converge()
 
     def _drifts(self, names: Iterable[str]) -> tuple[Drift, ...]:
         assert self.plan is not None

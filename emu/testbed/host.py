@@ -37,7 +37,7 @@ class Host:
         shared = process.start_service("workloads", workloads.main)
         self.pods = PodNamespaces()
         process.Reaper()
-        self.kernel = Kernel(lab)
+        self.kernel = Kernel(lab, self.pods)
         self.dns = dnsserver.DnsService(dns)
         self.workloads = workloads.WorkloadService(shared)
         self.runtime = KernelRuntime(self.kernel, self.pods, self.dns, self.workloads)
@@ -99,6 +99,8 @@ class Host:
         """A program in a Pod, with the environment of its container (the first, if none is named), or on a Node."""
         stdin, stdout, stderr = fds
         where = self.kernel.netns(plan.name)
+        if plan.pod is None and (node := self.kernel.daemons.handle(plan.name)):
+            return self.pods.spawn(node, argv, process.ENVIRONMENT, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
         if plan.pod is None:
             return process.spawn(argv, namespaces=where, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
         running = [each for each in plan.pod.processes if not each.init and container in ("", each.container.name)]
@@ -113,6 +115,9 @@ class Host:
         see a Pod's own files and processes."""
 
         def pid(namespace: str, name: str) -> int:
+            if not namespace:
+                handle = self.kernel.daemons.handle(name)
+                return handle.pid if handle else 0
             netns = plan.netns[pod_netns(namespace, name)]
             assert netns.pod is not None
             return self.pods.ensure(self.kernel.netns(netns.name), netns.pod).pid

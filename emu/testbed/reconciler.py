@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import TypeVar
 
 from emu import planners
 from emu.api import images
-from emu.api.objects import Deployment, Key, KubeObject, Pod, PodStatus, ReplicaSet, key_of
+from emu.api.objects import Deployment, Key, KubeObject, Node, Pod, PodStatus, ReplicaSet, key_of
 from emu.api.topology import Topology
 from emu.cluster import lifecycle, objectmap, report, resolve, staleflows, update
 from emu.cluster.model import Cluster
@@ -20,12 +21,15 @@ from emu.errors import EmuError, InputError, NotFound, Place
 from emu.plan import diff
 from emu.plan.model import Changes, Plan
 from emu.store import Store
+from emu.testbed.convergence import Convergence
 from emu.testbed.host import Host
 
 log = logging.getLogger(__name__)
 
-REPAIRS = 3  # mending can take other things along: with an address that is too many go the routes by it
 CREATED, CONFIGURED, UNCHANGED = "created", "configured", "unchanged"
+
+MOST = 10  # things missing that an error names
+PAUSE_S = 0.02  # between two looks at what daemons bring
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
@@ -65,7 +69,10 @@ class Reconciler:
         self._stopping: set[str] = set()  # uids of Pods the kubelet was told to stop
         self._ended: deque[Pod] = deque()  # and that it has stopped
         self._reports: deque[tuple[Key, PodStatus]] = deque()
+        self._changed_daemons: deque[str] = deque()  # Nodes
+        self._convergence = Convergence(host.kernel.absent)
         host.reports(self._report)
+        host.kernel.daemons.on_change = self._daemons_changed
         self._loop = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def up(
@@ -79,6 +86,9 @@ class Reconciler:
         self.apply(objects, places)
         self._loop.start()
         self.wait_ready(60, progress)
+        timeout_s = self._convergence.within_s(self.plan) if self.plan else 0
+        if missing := self.converge(progress):
+            raise EmuError(f"not ready after {timeout_s:g} s: {'; '.join(missing[:MOST])}", hint="emu check")
 
     # -- writes -----------------------------------------------------------------------------------------------------
 
@@ -193,7 +203,22 @@ class Reconciler:
                 for key, status in statuses.items()
                 if isinstance(pod := objects.get(key), Pod)
             ]
-            self._reconcile(puts, [key_of(pod) for pod in ended])
+            self._reconcile([*puts, *self._nodes_told()], [key_of(pod) for pod in ended])
+
+    def _daemons_changed(self, node: str) -> None:
+        self._changed_daemons.append(node)
+        self._wake.set()
+
+    def _nodes_told(self) -> list[KubeObject]:
+        """The Nodes on which a daemon was started or has ended, with the condition that says so."""
+        objects = self.store.snapshot().objects
+        names = dict.fromkeys(_drained(self._changed_daemons))
+        found = (objects.get((Node.KIND, "", name)) for name in names)
+        return [
+            lifecycle.with_network(node, self.host.kernel.daemons.stopped(node.metadata.name), self._now())
+            for node in found
+            if isinstance(node, Node)
+        ]
 
     # -- waiting, going ---------------------------------------------------------------------------------------------
 
@@ -208,6 +233,20 @@ class Reconciler:
         with self._settled:
             if not self._settled.wait_for(settled, timeout_s):
                 raise EmuError(f"not ready after {timeout_s:g} s: {'; '.join(self.missing())}", hint="emu get pods -A")
+
+    def converge(self, progress: Progress = lambda *_: None) -> tuple[str, ...]:
+        """Wait for what the daemons bring since the plan has changed; returns what did not come in time."""
+        with self._lock:
+            deadline = time.monotonic() + (self._convergence.within_s(self.plan) if self.plan else 0)
+        while True:
+            with self._lock:
+                missing = self._convergence.look(self.plan) if self.plan else ()
+                if missing and time.monotonic() > deadline:
+                    return self._convergence.give_up(self.plan) if self.plan else ()
+            if not missing:
+                return ()
+            progress(f"{missing[0]}, and {len(missing) - 1} more", 0, 0)
+            time.sleep(PAUSE_S)
 
     def missing(self) -> tuple[str, ...]:
         """The Pods that are not ready yet, in words. A Pod that keeps failing is not waited for."""

@@ -1,5 +1,5 @@
 """`mend`: what an earlier step has broken, named as there; or `everything`. What the kernel forgot with a link that was
-down (routes, neighbors) is written again from the plan."""
+down (routes, neighbors) is written again from the plan; a daemon that was killed is started again."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ class Mend(Fault):
             for where, argv in undo:
                 lab.sure(where, argv)
             lab.broken.remove((fault, undo))
-        links = any(fault.link for fault, _ in mended)
-        repaired = [f"repaired: {each}" for each in lab.testbed.repair()] if links else []
+        repair = any(fault.link or fault.daemon for fault, _ in mended)
+        repaired = [f"repaired: {each}" for each in lab.testbed.repair()] if repair else []
         return Said(text="\n".join((*lab.commands[before:], *repaired)))

@@ -8,7 +8,9 @@ from emu.kernel.inventory import Entrances, InterfaceInfo, of_plan
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Plan, PodSandbox, Role
 
 ENTRANCES = Entrances(
-    path=lambda netns: f"/run/netns/{netns}", pid=lambda namespace, name: 42, env=lambda namespace, name: {"KEY": name}
+    path=lambda netns: f"/run/netns/{netns}",
+    pid=lambda namespace, name: 42 if namespace else 0,
+    env=lambda namespace, name: {"KEY": name},
 )
 
 
