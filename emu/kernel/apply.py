@@ -24,6 +24,7 @@ from emu.kernel.making import LinkMaker
 from emu.kernel.netns import Netns
 from emu.kernel.pods import PodNamespaces
 from emu.names import FABRIC_NETNS
+from emu.netfilter.model import IpSet
 from emu.plan import diff, expectations, render
 from emu.plan.drift import Drift
 from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Refusal, Sysctl
@@ -137,10 +138,12 @@ class Kernel:
         handle = self._handles[change.name]
         handle.refresh()
         doomed = [v for v in change.removed if isinstance(v, Link) and v.name in handle.indexes]
-        rest = (value for value in change.removed if not isinstance(value, Link))
+        rest = (value for value in change.removed if not isinstance(value, Link | IpSet))
         acts = [act for value in rest if (act := _removal(handle, value))]
         handle.execute([*acts, *_link_removals(handle, doomed)])
         handle.forget(link.name for link in doomed)
+        if stale := [(value, None) for value in change.removed if isinstance(value, IpSet)]:
+            firewall.restore_sets(handle.netns, stale)
 
     def _drop(self, changes: Sequence[NetnsChange]) -> None:
         """The kernel ends the namespace, and what is left in it, when its last user has gone."""
@@ -204,11 +207,17 @@ class Kernel:
         acts = [Act(netlink_links.up(netlink_links.LOOPBACK), "ip link set lo up")] if change.old is None else []
         acts += first
         for value in change.added:
-            if not isinstance(value, Link | Sysctl):
+            if not isinstance(value, Link | Sysctl | IpSet):
                 acts.append(_addition(handle, value))
         handle.execute(acts)
 
     def _restore(self, changes: Sequence[NetnsChange], variant: str) -> None:
+        for change in changes:
+            if wanted := [value for value in change.added if isinstance(value, IpSet)]:
+                before = {each.name: each for each in change.old.sets} if change.old else {}
+                firewall.restore_sets(
+                    self._handles[change.name].netns, [(before.get(each.name), each) for each in wanted]
+                )
         cache: dict[tuple[int, int], str] = {}
         calls = [
             call

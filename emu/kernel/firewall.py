@@ -1,4 +1,5 @@
-"""iptables: one restore call per namespace and family, carrying every table that changes; namespaces in parallel.
+"""iptables, and the sets its rules ask: one restore call per namespace and family, carrying every table that changes;
+namespaces in parallel.
 
 A full text flushes the tables it names and fills them; a `--noflush` text turns what is there into what shall be.
 Each table is one transaction of the kernel: no packet ever meets half of its rules.
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from emu.errors import KernelError
 from emu.kernel import process
 from emu.kernel.netns import Netns
-from emu.netfilter import text
+from emu.netfilter import sets, text
+from emu.netfilter.model import IpSet
 from emu.netfilter.steps import Pair, steps
 from emu.plan import render
 
@@ -45,6 +47,25 @@ def restore(netns: Netns, rules: str, variant: str, family: int, *, noflush: boo
     done = process.run(argv, ns=netns, stdin=rules, timeout_s=_TIMEOUT_S, check=False, env=env)
     if done.code:
         raise KernelError(f"{netns.name}# {' '.join(argv)}: {_complaint(done.stderr, rules)}")
+
+
+def restore_sets(netns: Netns, changes: Iterable[tuple[IpSet | None, IpSet | None]]) -> None:
+    """What rules ask must be there before them, and can go only after them."""
+    _ipset(netns, ["-exist", "restore"], "".join(sets.delta(old, new) for old, new in changes))
+
+
+def saved_sets(netns: Netns) -> tuple[IpSet, ...]:
+    return sets.saved(_ipset(netns, ["save"]))
+
+
+def _ipset(netns: Netns, arguments: list[str], text: str = "") -> str:
+    argv = ["ipset", *arguments]
+    if text:
+        log.info("%s# %s <<EOF (%d bytes)", netns.name, " ".join(argv), len(text))
+    done = process.run(argv, ns=netns, stdin=text, timeout_s=_TIMEOUT_S, check=False)
+    if done.code:
+        raise KernelError(f"{netns.name}# {' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def save(netns: Netns, variant: str, family: int) -> str:

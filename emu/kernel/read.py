@@ -43,7 +43,8 @@ Names = Mapping[int, str]
 
 
 def read(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], variant: str) -> NetnsPlan:
-    """What is there of what `plan` speaks of: the sysctls and iptables families are those it names."""
+    """What is there of what `plan` speaks of: the sysctls and iptables families are those it names, and of sets
+    it is read only if it names some."""
     handle.refresh()
     names = {index: name for name, index in handle.indexes.items()}
     with netns.entered(handle.netns):
@@ -57,6 +58,7 @@ def read(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], variant
         neighbors=tuple(_neighbors(handle, names)),
         fdb=tuple(_fdb(handle, names)),
         sysctls=found_sysctls,
+        sets=firewall.saved_sets(handle.netns) if plan.sets else (),
         tables=tuple(_tables(plan, handle, variant)),
     )
 

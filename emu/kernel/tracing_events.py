@@ -21,7 +21,8 @@ POLICY, RULE = 1, 3
 DROP = 0
 TABLE = "kube_emu_trace"  # the trace's own table, never part of an answer
 _ABOUT = ("unreachable", "time exceeded", "fragmentation needed", "parameter problem", "redirect")
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6", 132: "sctp"}
+_PROTOCOLS = {1: "icmp", 4: "ipip", 6: "tcp", 17: "udp", 58: "icmp6", 132: "sctp"}
+NUMBERS = {name: number for number, name in _PROTOCOLS.items()}
 _ECHO = {"icmp": (8, 0), "icmp6": (128, 129)}
 _ERRORS = {"icmp": (3, 5, 11, 12), "icmp6": (1, 2, 3, 4)}
 

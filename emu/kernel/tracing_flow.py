@@ -17,7 +17,7 @@ from emu.errors import EmuError, KernelError
 from emu.kernel import process
 from emu.kernel.netlink import NETLINK_NETFILTER, messages
 from emu.kernel.netns import Netns, socket_in
-from emu.kernel.tracing_events import NFT_MSG_TRACE, TABLE, Traversals
+from emu.kernel.tracing_events import NFT_MSG_TRACE, NUMBERS, TABLE, Traversals
 from emu.kernel.tracing_legacy import MSG_PACKET, LegacyLog
 from emu.kernel.tracing_rules import RuleTexts
 from emu.plan.model import IPAddress
@@ -31,17 +31,25 @@ _ICMP = {4: "icmp", 6: "icmpv6"}
 
 class FlowTrace:
     """Armed when the constructor returns. Traces the packets of `proto` from and to `addresses` (a flow's client, or
-    whatever no NAT on the way changes), and ICMP errors to them. Raises KernelError, MissingTool. A context manager;
-    what was collected can be asked for after `close`."""
+    whatever no NAT on the way changes), and ICMP errors to them; and the tunnels' packets with such `outer` headers,
+    whatever their source port. Raises KernelError, MissingTool. A context manager; what was collected can be asked for
+    after `close`."""
 
     def __init__(
-        self, namespaces: Mapping[str, Netns], proto: str, addresses: Iterable[IPAddress], *, variant: str = "nft"
+        self,
+        namespaces: Mapping[str, Netns],
+        proto: str,
+        addresses: Iterable[IPAddress],
+        *,
+        outer: Iterable[Headers] = (),
+        variant: str = "nft",
     ) -> None:
         self._namespaces = dict(namespaces)
         self._listeners: dict[str, Listener] = {}
         self._texts: dict[tuple[str, int], RuleTexts] = {}
         self._variant = variant
-        script = _script(proto, sorted(set(addresses), key=str))
+        lines = [line for address in sorted(set(addresses), key=str) for line in _rules(proto, address)]
+        script = _script([*lines, *dict.fromkeys(map(_tunnel_rule, outer))])
         try:
             for name, netns in self._namespaces.items():
                 self._listeners[name] = Listener(netns, variant)
@@ -148,8 +156,8 @@ class Listener:
                 self._legacy.close()
 
 
-def _script(proto: str, addresses: Iterable[IPAddress]) -> str:
-    rules = "\n".join(line for address in addresses for line in _rules(proto, address))
+def _script(lines: Iterable[str]) -> str:
+    rules = "\n".join(lines)
     chains = (
         f"chain {hook} {{ type filter hook {hook} priority {_PRIORITY}; policy accept;\n{rules}\n}}"
         for hook in ("prerouting", "output")
@@ -164,3 +172,10 @@ def _rules(proto: str, address: IPAddress) -> Iterator[str]:
     yield f"{ip} daddr {address} meta l4proto {name} meta nftrace set 1"
     if name != _ICMP[address.version]:
         yield f"{ip} daddr {address} meta l4proto {_ICMP[address.version]} meta nftrace set 1"
+
+
+def _tunnel_rule(outer: Headers) -> str:
+    ip = "ip" if isinstance(outer.src, IPv4Address) else "ip6"
+    ends = f"{ip} saddr {outer.src} {ip} daddr {outer.dst}"
+    port = f" {outer.proto} dport {outer.dport}" if outer.dport else f" meta l4proto {NUMBERS[outer.proto]}"
+    return f"{ends}{port} meta nftrace set 1"

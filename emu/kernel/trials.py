@@ -42,6 +42,7 @@ TOOLS = (
     Tool("ip", True, "iproute2", "links at the prompt, kernel answers in a trace"),
     Tool("iptables-nft-restore", True, "iptables", "the rules of kube-proxy and Flannel"),
     Tool("iptables-legacy-restore", False, "iptables", "topologies with `iptables: legacy`"),
+    Tool("ipset", False, "ipset", "Calico's rules"),
     Tool("nft", True, "nftables", "following a packet through the rules"),
     Tool("conntrack", True, "conntrack", "entries of UDP endpoints that are gone"),
     Tool("nsenter", True, "util-linux", "the prompt"),
@@ -80,6 +81,14 @@ RULES = (
     ("MASQUERADE", "xt_MASQUERADE", "nat", "-A POSTROUTING -j MASQUERADE --random-fully"),
     ("TRACE", "xt_TRACE nf_log_syslog", "raw", "-A PREROUTING -j TRACE"),
 )
+#: Those of Calico alone.
+SET = "create trial hash:net family inet"
+CALICO_RULES = (
+    ("set", "ip_set_hash_net xt_set", "filter", "-A FORWARD -m set --match-set trial src -j ACCEPT"),
+    ("multiport", "xt_multiport", "filter", "-A FORWARD -p udp -m multiport --dports 4789 -j ACCEPT"),
+    ("rpfilter", "ipt_rpfilter", "raw", "-A PREROUTING -m rpfilter --invert --validmark -j DROP"),
+    ("NOTRACK", "xt_CT", "raw", "-A PREROUTING -p udp --dport 4789 -j NOTRACK"),
+)
 TRACE = "table inet t { chain c { type filter hook prerouting priority raw; meta nftrace set 1; }; }"
 
 
@@ -96,6 +105,19 @@ def _rule(variant: str, family: str, table: str, rule: str) -> Callable[[], str]
     def run() -> str:
         process.run([f"{family}-{variant}-restore"], stdin=f"*{table}\n{rule}\nCOMMIT\n")
         return ""
+
+    return run
+
+
+def _calico_rules() -> Iterator[Trial]:
+    for used, modules, table, rule in CALICO_RULES:
+        yield Trial(f"iptables-nft: {used}", False, _calico_rule(table, rule), f"modprobe -a {modules}")
+
+
+def _calico_rule(table: str, rule: str) -> Callable[[], str]:
+    def run() -> str:
+        process.run(["ipset", "-exist", "restore"], stdin=f"{SET}\n")
+        return _rule("nft", "iptables", table, rule)()
 
     return run
 
@@ -149,6 +171,7 @@ TRIALS = (
         "modprobe vxlan",
     ),
     *_rules(),
+    *_calico_rules(),
     Trial("connection tracking entries", True, _conntrack, "modprobe nf_conntrack_netlink"),
     Trial("tracing through the rules", True, _trace, "modprobe nf_tables"),
     Trial("packet sockets", True, _packet_socket, "modprobe af_packet"),

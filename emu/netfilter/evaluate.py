@@ -158,6 +158,8 @@ class _Walker:
             case "SNAT":
                 to = _destination(rule.target_options, "--to-source")
                 return _Step(replace(hit, snat=to, random_port="random" in rule.target_options), "ACCEPT")
+            case "NOTRACK":
+                return _Step(replace(hit, packet=replace(hit.packet, ctstate="UNTRACKED")), "continue")
             case target if target in PASSING:
                 return _Step(hit, "continue")
         text = f"-t {self.table.name} {echo(chain.name, rule, self.table.family)}"

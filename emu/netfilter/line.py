@@ -33,6 +33,9 @@ def _matches(rule: Rule, saved: bool) -> Iterator[str]:
     for index, match in enumerate(rule.matches):
         if rule.comment and index == rule.comment_at:
             yield _comment(rule.comment, saved)
+        if match.module == "comment":
+            yield _comment(match.value, saved)
+            continue
         if match.module not in opened or not match.option:
             yield f"-m {match.module}"
             opened.add(match.module)

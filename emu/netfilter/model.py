@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+IPAddress = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class Match:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule of a chain; `target` "" counts only. `target_options` is text: `--to-destination 10.0.0.1:80`.
-    The comment is a match too, and `iptables-save` keeps its place: it stands after `comment_at` of the matches."""
+    The comment is a match too, and `iptables-save` keeps its place: it stands after `comment_at` of the matches. What
+    a rule has beside its first comment stands in `matches`: `Match("comment", "--comment", …)`."""
 
     matches: tuple[Match, ...] = ()
     target: str = ""
@@ -51,6 +55,36 @@ class Table:
 
     def chain(self, name: str) -> Chain | None:
         return next((chain for chain in self.chains if chain.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpSet:
+    """A set that rules ask with `-m set --match-set NAME src`. `type` is ipset's, as `hash:net`; a member is as
+    `ipset save` prints it: `10.244.0.0/16`, `10.0.0.1,tcp:80`. `maxelem`: how many it may hold."""
+
+    name: str
+    type: str
+    family: int  # 4, 6
+    members: frozenset[str] = frozenset()
+    maxelem: int = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketView:
+    """What rules can ask of a packet. `ctstate` may name several: `NEW`, `ESTABLISHED`, `ESTABLISHED,DNAT`,
+    `UNTRACKED`; in `raw`, before conntrack, it is empty."""
+
+    src: IPAddress
+    dst: IPAddress
+    proto: str  # tcp, udp, sctp, icmp, icmp6, ipip
+    sport: int = 0
+    dport: int = 0
+    iif: str = ""
+    oif: str = ""
+    mark: int = 0
+    ctstate: str = "NEW"
+    is_local_src: bool = False
+    is_local_dst: bool = False
 
 
 #: The kernel's own chains of each table, in the order `iptables-save` lists them. Source: iptables(8), TABLES.

@@ -23,7 +23,14 @@ STATE_ORDER = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", 
 #: Source: iptables extensions/libxt_recent.c, recent_save.
 RECENT_ORDER = ("--set", "--rcheck", "--update", "--remove", "--seconds", "--hitcount", "--reap", "--rttl", "--name")
 PORTS_ORDER = ("--sport", "--dport", "--tcp-option", "--tcp-flags")
-OPTION_ORDER = {"recent": RECENT_ORDER, "tcp": PORTS_ORDER, "udp": PORTS_ORDER, "sctp": PORTS_ORDER}
+RPFILTER_ORDER = ("--loose", "--validmark", "--accept-local", "--invert")
+OPTION_ORDER = {
+    "recent": RECENT_ORDER,
+    "rpfilter": RPFILTER_ORDER,
+    "tcp": PORTS_ORDER,
+    "udp": PORTS_ORDER,
+    "sctp": PORTS_ORDER,
+}
 #: Named by the echo although nobody wrote them, by family.
 RECENT_MASK = {4: "255.255.255.255", 6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
 REJECT_WITH = {4: "--reject-with icmp-port-unreachable", 6: "--reject-with icmp6-port-unreachable"}

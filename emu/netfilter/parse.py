@@ -11,7 +11,16 @@ from emu.netfilter.model import Chain, Match, Rule, Table
 
 TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 ESCAPED = re.compile(r"\\(.)")
-PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp", "1": "icmp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
+PROTOCOLS = {
+    "4": "ipencap",
+    "ipv4": "ipencap",
+    "6": "tcp",
+    "17": "udp",
+    "132": "sctp",
+    "1": "icmp",
+    "58": "ipv6-icmp",
+    "icmpv6": "ipv6-icmp",
+}
 
 #: Long and old spellings of the basic options and of those that live in several modules.
 SPELLINGS = {
@@ -75,6 +84,8 @@ class _Reader:
             self.module = self._value(option)
             if self.module != "comment":
                 self.matches.append(Match(self.module))
+        elif option == "--comment" and self.comment:
+            self.matches.append(Match("comment", option, self._value(option)))
         elif option == "--comment":
             self.comment, self.comment_at = self._value(option), len(self.matches)
         elif option in BASIC:

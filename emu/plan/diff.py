@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
-from emu.netfilter.model import Table
+from emu.netfilter.model import IpSet, Table
 from emu.plan.model import (
     Address,
     Changes,
@@ -24,7 +24,7 @@ from emu.plan.model import (
     Sysctl,
 )
 
-_VALUES = ("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls")
+_VALUES = ("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls", "sets")
 _NETNS_ORDER = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NODE: 2, NetnsKind.POD: 3}
 # A port needs its bridge and a VXLAN link the device below it, so they are made in this order.
 _LINK_ORDER = {"bridge": 0, "dummy": 1, "veth": 2}
@@ -81,6 +81,7 @@ def netns(old: NetnsPlan | None, new: NetnsPlan) -> NetnsChange | None:
 
 def in_order(plan: NetnsPlan) -> Iterator[object]:
     """Every value of a netns in an order in which the kernel takes it."""
+    yield from plan.sets
     own: list[Sysctl] = []
     of_links: list[Sysctl] = []
     for sysctl in plan.sysctls:
@@ -116,6 +117,8 @@ def key(value: Any) -> Hashable:
             return ("sysctl", value.key)
         case PolicyRule():
             return ("rule", value)
+        case IpSet():
+            return ("set", value.name)
     raise TypeError(type(value))
 
 
@@ -128,7 +131,7 @@ def link_of(value: Any) -> str:
         return "" if name in ("all", "default") else name
     if isinstance(value, Refusal):
         return value.route.dev
-    return "" if isinstance(value, Link | PolicyRule) else value.dev
+    return "" if isinstance(value, Link | PolicyRule | IpSet) else value.dev
 
 
 def remade(old: Any, new: Link) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from emu.netfilter import normal
-from emu.netfilter.model import Table
+from emu.netfilter.model import IpSet, Table
 from emu.plan import diff, expectations, render
 from emu.plan.model import (
     Address,
@@ -167,6 +167,8 @@ def same(wanted: object, got: object) -> bool:
             return wanted.mac.lower() == got.mac.lower()
         case Sysctl(), Sysctl():
             return wanted.value.split() == got.value.split()
+        case IpSet(), IpSet():
+            return (wanted.type, wanted.family, wanted.members) == (got.type, got.family, got.members)
     return wanted == got
 
 
@@ -212,6 +214,8 @@ def name_of(value: object) -> str:
             return f"FDB entry {value.mac} dev {value.dev}"
         case Sysctl():
             return f"sysctl {value.key}"
+        case IpSet():
+            return f"ipset {value.name}"
     return str(value)
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 #: (owner, why it stands there), first to last. Within one owner hooks keep the order the planner gives.
 ORDER: tuple[tuple[str, str], ...] = (
     (
+        "calico",
+        "Felix INSERTS its jumps (ChainInsertMode Insert) and puts them back whenever something is above them: a "
+        "packet must meet the policies before anybody accepts it",
+    ),
+    (
         "kube-proxy",
         "kube-proxy PREPENDS its jumps whenever it finds them missing, so they end up above what CNIs append",
     ),
@@ -12,6 +17,10 @@ ORDER: tuple[tuple[str, str], ...] = (
     (
         "flannel",
         "flanneld APPENDS: its masquerade must see what KUBE-POSTROUTING left, its ACCEPT what KUBE-FORWARD left",
+    ),
+    (
+        "calico-appended",
+        "Felix APPENDS to FORWARD the ACCEPT of what the policies let through: who stands before may still drop it",
     ),
 )
 

@@ -27,7 +27,19 @@ class Rules:
 #: What a planner gives: a piece of a netns (its tuples are joined in the order the planners ran), or rules for it.
 Fragment = NetnsPlan | Rules
 
-JOINED = ("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls", "daemons", "expected")
+JOINED = (
+    "links",
+    "addresses",
+    "routes",
+    "refused",
+    "rules",
+    "neighbors",
+    "fdb",
+    "sysctls",
+    "sets",
+    "daemons",
+    "expected",
+)
 
 
 def merge(fragments: Iterable[Fragment]) -> dict[str, NetnsPlan]:

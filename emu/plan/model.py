@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 
 from emu.api.images import Program
 from emu.api.objects import Container
-from emu.netfilter.model import Rule, Table
+from emu.netfilter.model import IpSet, Rule, Table
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -240,6 +240,7 @@ class NetnsPlan:
     neighbors: tuple[Neighbor, ...] = ()
     fdb: tuple[FdbEntry, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
+    sets: tuple[IpSet, ...] = ()  # what the tables' rules ask; there before them, gone after them
     tables: tuple[Table, ...] = ()  # merged rulesets, complete
     daemons: tuple[Daemon, ...] = ()
     expected: tuple[Expected, ...] = ()  # beside `routes`: what the daemons will bring
@@ -314,7 +315,7 @@ class NetnsChange:
     name: str
     old: NetnsPlan | None
     new: NetnsPlan | None
-    added: tuple[object, ...] = ()  # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl
+    added: tuple[object, ...] = ()  # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl, IpSet
     removed: tuple[object, ...] = ()
     tables: tuple[tuple[Table | None, Table | None], ...] = ()
     daemons: tuple[tuple[Daemon | None, Daemon | None], ...] = ()  # likewise

@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from emu.netfilter import sets
 from emu.netfilter import text as rules_text
-from emu.netfilter.model import Table
+from emu.netfilter.model import IpSet, Table
 from emu.plan import diff
 from emu.plan.model import (
     Address,
@@ -56,6 +57,8 @@ def line(netns: str, change: object, *, remove: bool = False, exists: bool = Fal
             return f"bridge fdb {'del' if remove else 'replace'} {fdb(change)}"
         case Sysctl():
             return f"sysctl -w {change.key}={shlex.quote(change.value)}"
+        case IpSet():
+            return f"ipset destroy {change.name}" if remove else " && ".join(_set(change))
         case Table():
             return f"{restore_tool(change.family)} --table={change.name}"
         case Daemon():
@@ -139,7 +142,16 @@ def _script(plan: Plan) -> Iterator[str]:
 
 
 def _lines(netns: str, value: object) -> list[str]:
-    return _link(netns, value, False) if isinstance(value, Link) else [line(netns, value)]
+    match value:
+        case Link():
+            return _link(netns, value, False)
+        case IpSet():
+            return _set(value)
+    return [line(netns, value)]
+
+
+def _set(value: IpSet) -> list[str]:
+    return [f"ipset {text}" for text in sets.delta(None, value).splitlines()]
 
 
 def _inside(netns: str, text: str) -> str:
@@ -229,4 +241,6 @@ def value_text(value: Any) -> str:
             return policy_rule(value)
         case Link():
             return _link("", value, True)[0].removeprefix("ip link set ")
+        case IpSet():
+            return f"{value.type} {', '.join(sorted(value.members)) or 'without members'}"
     return str(value)

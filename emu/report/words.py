@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from emu.trace.changed import flow_text
+from emu.trace.changed import CLEARED, flow_text
 from emu.trace.compare import nearest_path
 from emu.trace.model import Cause, CauseKind, Direction, Flow, Headers, Hop, Leg, TraceResult, Verdict
 
@@ -87,12 +87,14 @@ def causes(of_hop: Sequence[Cause]) -> list[tuple[str, str, str]]:
 
 
 def _telling(of_hop: Sequence[Cause]) -> list[Cause]:
-    """Without the jumps into chains that the packet came back from unchanged."""
+    """Without the jumps into chains that the packet came back from unchanged, and without what takes marks off."""
     wanted: set[tuple[str, str]] = set()
     kept = []
     for each in reversed(of_hop):
         if each.kind is CauseKind.RULE:
             table, chain, target = _places(each.text)
+            if each.effect.endswith(CLEARED):
+                continue
             if not each.effect and (table, target) not in wanted:
                 continue
             wanted.discard((table, target))

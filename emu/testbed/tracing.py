@@ -17,7 +17,7 @@ from emu.trace.compare import compare
 from emu.trace.correlate import correlate
 from emu.trace.explain import explain
 from emu.trace.flooding import without_copies
-from emu.trace.model import CapturePoint, Flow, Hop, Prediction, TraceResult
+from emu.trace.model import CapturePoint, Flow, Headers, Hop, Prediction, TraceResult
 from emu.trace.predict import predict
 
 Send = Callable[[Flow], request.Reply]
@@ -31,7 +31,7 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
     prediction = predict(plan, flow)
     points = watched(plan, prediction)
     nodes = {name: netns_of(name) for name in sorted({point.netns for point in points}) if _is_node(plan, name)}
-    with FlowTrace(nodes, flow.proto, addresses(prediction), variant=plan.iptables) as rules:
+    with FlowTrace(nodes, flow.proto, addresses(prediction), outer=_outer(prediction), variant=plan.iptables) as rules:
         recorder = Recorder(points, opener(netns_of), lenient=True)
         try:
             reply = send(flow) if send else _request(flow, prediction, netns_of)
@@ -92,6 +92,10 @@ def watched(plan: Plan, prediction: Prediction) -> tuple[CapturePoint, ...]:
 def addresses(prediction: Prediction) -> set[IPAddress]:
     """All the addresses the flow may have on its way."""
     return {prediction.flow.dst} | {each for hop in _hops(prediction) for each in (hop.inner.src, hop.inner.dst)}
+
+
+def _outer(prediction: Prediction) -> Iterator[Headers]:
+    return (hop.encapsulation.outer for hop in _hops(prediction) if hop.encapsulation)
 
 
 def _destinations(prediction: Prediction) -> Collection[tuple[IPAddress, int]]:

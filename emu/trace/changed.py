@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from emu.netfilter import normal
 from emu.plan.model import IPAddress
 from emu.trace.model import Headers, Hop
+
+CLEARED = "cleared"
 
 
 def with_changes(hops: Iterable[Hop]) -> tuple[Hop, ...]:
@@ -50,3 +53,9 @@ def flow_text(headers: Headers) -> str:
     if headers.proto in ("tcp", "udp", "sctp"):
         return f"{endpoint(headers.src, headers.sport)} → {endpoint(headers.dst, headers.dport)}"
     return f"{headers.src} → {headers.dst}"
+
+
+def marked(options: str) -> str:
+    """What a MARK rule with these options does: `mark 0x4000 set`."""
+    value, mask = normal.xmark(options)
+    return f"mark {value or mask:#x} {('set' if value else CLEARED) if mask else 'flipped'}"

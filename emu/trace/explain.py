@@ -10,10 +10,9 @@ from ipaddress import ip_network
 from typing import Protocol
 
 from emu.addressing import EVERYTHING
-from emu.netfilter import normal
 from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
-from emu.trace.changed import endpoint
+from emu.trace.changed import endpoint, marked
 from emu.trace.model import Cause, CauseKind, Direction, Headers, Hop, Leg, Path, Verdict
 
 _VIA = re.compile(r"\bvia (?:inet6? )?(\S+)")
@@ -130,6 +129,7 @@ class _Asking:
         outer = after.encapsulation.outer if after.encapsulation else None
         if after.direction is Direction.IN:
             if hop.encapsulation and not outer:
+                yield from self._rules(netns, hop.encapsulation.outer)
                 text = self._route(netns, hop.point.ifname, hop.encapsulation.outer.src, hop.encapsulation.outer)
                 yield from _some(CauseKind.LOCAL, netns, text, f"{hop.encapsulation.kind.upper()} taken off by {dev}")
             elif _goes_up(hop, after):
@@ -138,7 +138,8 @@ class _Asking:
         elif hop.point.role is Role.TUNNEL and after.encapsulation and outer:
             text = self.lookup.fdb(netns, hop.point.ifname, hop.dst_mac)
             yield from _some(CauseKind.FDB, netns, text, f"{after.encapsulation.kind.upper()} to {outer.dst}")
-            yield from self._routed(netns, "", dev, outer, outer)
+            rules = tuple(self._rules(netns, outer))
+            yield from _in_order(rules, tuple(self._routed(netns, "", dev, outer, outer)))
         elif bridge := self._bridge(after):
             if hop.point.ifname != bridge and hop.inner.dst != after.inner.dst:
                 yield from self._routed(netns, bridge, bridge, hop.inner, after.inner)
@@ -275,8 +276,9 @@ def effect_of(line: str) -> str:
         case "MASQUERADE" | "SNAT":
             return CHANGED
         case "MARK":
-            value, mask = normal.xmark(options)
-            return f"mark {value:#x} {'set' if mask else 'flipped'}"
+            return marked(options)
+        case "NOTRACK":
+            return "not tracked"
         case "ACCEPT" | "DROP" | "REJECT":
             return target.lower()
     return ""

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 
 from emu.netfilter import text
 from emu.netfilter.evaluate import Choices, Matched, Outcome, PacketView, walk
+from emu.netfilter.model import Table
 from emu.plan.model import IPAddress
 from emu.trace import conntrack
-from emu.trace.changed import endpoint
+from emu.trace.changed import endpoint, marked
 from emu.trace.conntrack import Conntrack, Entry, tuple_of
 from emu.trace.model import Cause, CauseKind, Headers
 from emu.trace.packet import Packet
 from emu.trace.world import Machine
 
+UNTRACKED = "UNTRACKED"
 DESTINATION_HOOKS = ("PREROUTING", "OUTPUT")
 Choose = Callable[[Sequence[float]], int]
 
@@ -40,9 +42,15 @@ class Firewall:
         """Rewrites the packet. The outcome is None where no rules are (and nothing is tracked)."""
         if not machine.plan.tables:
             return None, []
+        raw, rest = _parted(machine.plan.tables)
+        first = self._before_conntrack(machine, raw, packet, at)
+        if first is not None and first.verdict != "ACCEPT":
+            return first, [_cause(machine, packet, matched) for matched in telling(machine, first.matched)]
         self._track(machine, packet)
         causes = _rewritten(machine, packet, at) if at.hook in DESTINATION_HOOKS else []
-        outcome = self._rules(machine, packet, at)
+        outcome = self._rules(machine, rest, packet, at, _state(packet))
+        if first is not None:
+            outcome = replace(outcome, matched=(*first.matched, *outcome.matched))
         packet.mark = outcome.mark
         if packet.entry is not None and not packet.reply and packet.about is None:
             _translate(packet.entry, machine, packet, at, outcome)
@@ -51,8 +59,17 @@ class Firewall:
             causes += _rewritten(machine, packet, at, told=bool(outcome.dnat or outcome.snat or outcome.masquerade))
         return outcome, causes
 
+    def _before_conntrack(self, machine: Machine, raw: Sequence[Table], packet: Packet, at: At) -> Outcome | None:
+        """The `raw` table, which may keep conntrack from the packet."""
+        if not raw or at.hook not in DESTINATION_HOOKS:
+            return None
+        outcome = self._rules(machine, raw, packet, at, "")
+        packet.mark = outcome.mark
+        packet.untracked = packet.untracked or outcome.packet.ctstate == UNTRACKED
+        return outcome
+
     def _track(self, machine: Machine, packet: Packet) -> None:
-        if packet.entry is not None:
+        if packet.entry is not None or packet.untracked:
             return
         table = self.tracked.setdefault(machine.name, Conntrack())
         one = tuple_of(packet.about).inverse() if packet.about else tuple_of(packet.headers)
@@ -60,7 +77,7 @@ class Firewall:
         if packet.entry is None and packet.about is None:
             packet.entry = table.track(one)
 
-    def _rules(self, machine: Machine, packet: Packet, at: At) -> Outcome:
+    def _rules(self, machine: Machine, tables: Sequence[Table], packet: Packet, at: At, state: str) -> Outcome:
         headers = packet.headers
         view = PacketView(
             src=headers.src,
@@ -71,11 +88,25 @@ class Firewall:
             iif=at.iif,
             oif=at.oif,
             mark=packet.mark,
-            ctstate=_state(packet),
+            ctstate=state,
         )
-        tables = [table for table in machine.plan.tables if table.name != "nat" or _asks_nat(packet, at)]
-        outcomes = tuple(walk(tables, at.hook, view, Choices(is_local=machine.is_local)))
+        asked = [table for table in tables if table.name != "nat" or _asks_nat(packet, at)]
+        outcomes = tuple(walk(asked, at.hook, view, _choices(machine)))
         return outcomes[self.choose([outcome.probability for outcome in outcomes])]
+
+
+def _parted(tables: Sequence[Table]) -> tuple[list[Table], list[Table]]:
+    """`raw`, which stands before conntrack, and those behind."""
+    return [table for table in tables if table.name == "raw"], [table for table in tables if table.name != "raw"]
+
+
+def _choices(machine: Machine) -> Choices:
+    return Choices(
+        is_local=machine.is_local,
+        is_local_on=machine.bears,
+        reverse_path=lambda packet: machine.goes_back(packet.src, packet.iif, packet.mark),
+        sets=machine.sets,
+    )
 
 
 def _asks_nat(packet: Packet, at: At) -> bool:
@@ -88,6 +119,8 @@ def _asks_nat(packet: Packet, at: At) -> bool:
 
 def _state(packet: Packet) -> str:
     entry = packet.entry
+    if packet.untracked:
+        return UNTRACKED
     if packet.about:
         return "RELATED" if entry else "INVALID"
     assert entry is not None
@@ -177,7 +210,9 @@ def _effect(matched: Matched, packet: Packet) -> str:
         case "MASQUERADE" | "SNAT":
             return f"source becomes {entry.expected.dst}" if entry else ""
         case "MARK":
-            return f"mark {packet.mark:#x}"
+            return marked(rule.target_options)
+        case "NOTRACK":
+            return "not tracked"
         case "ACCEPT" | "DROP" | "REJECT":
             return rule.target.lower()
     return ""

@@ -22,10 +22,11 @@ class Packet:
     vni: int = 0
     entry: Entry | None = None
     reply: bool = False
+    untracked: bool = False  # a rule has kept conntrack from it
 
     def enter(self) -> None:
         """Crossing a wire into another netns: the mark and the conntrack entry stay behind (skb_scrub_packet)."""
-        self.mark, self.entry, self.reply = 0, None, False
+        self.mark, self.entry, self.reply, self.untracked = 0, None, False, False
 
     def lower_ttl(self) -> None:
         self.headers = replace(self.headers, ttl=self.headers.ttl - 1)

@@ -10,6 +10,7 @@ from functools import cached_property
 from ipaddress import ip_network
 
 from emu.addressing import link_local
+from emu.netfilter.model import IpSet
 from emu.plan.model import (
     FdbEntry,
     IPAddress,
@@ -89,6 +90,15 @@ class Machine:
     def _proxies(self, dev: str) -> bool:
         keys = (f"net.ipv4.conf.{name}.proxy_arp" for name in ("all", dev.replace(".", "/")))
         return any(self._sysctls.get(key) == "1" for key in keys)
+
+    def goes_back(self, src: IPAddress, iif: str, mark: int) -> bool:
+        """Whether an answer to this source would leave by the device the packet came by (xt_rpfilter, strict)."""
+        route = self.route(Query(src, mark=mark))
+        return route is not None and route.type in ("unicast", "local") and self.device(route) == iif
+
+    @cached_property
+    def sets(self) -> dict[str, IpSet]:
+        return {each.name: each for each in self.plan.sets}
 
     def forwards(self, version: int) -> bool:
         key = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"

@@ -4,11 +4,11 @@ Source: projectcalico/calico confd's bird_ipam.cfg.template (BGP, IPIP), felix/c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import ip_network
 
 from emu.cluster.model import Cluster, IPNetwork, Node
-from emu.plan.model import Route
+from emu.memo import Memo
+from emu.plan.model import NetnsKind, NetnsPlan, Route
 
 BIRD, FELIX = "bird", "80"  # who writes the routes: `proto bird` in BGP and IPIP modes, `proto 80` in VXLAN's
 
@@ -28,8 +28,15 @@ def of_family(networks: tuple[IPNetwork, ...], family: int) -> tuple[IPNetwork, 
     return tuple(network for network in networks if network.version == family)
 
 
-def blackholes(node: Node, protocol: str) -> Iterator[Route]:
+def blackholes(node: Node, protocol: str) -> NetnsPlan:
     """A packet for an address of a block that no Pod has (any more) ends here, and goes in no circle between this Node
     and its default gateway. A Pod's own route is longer."""
-    for block in node.blocks:
-        yield Route(dst=block, type="blackhole", protocol=protocol)
+    return _blackholes((node.name, protocol), node.name, node.blocks, protocol)
+
+
+def _make_blackholes(node: str, blocks: tuple[IPNetwork, ...], protocol: str) -> NetnsPlan:
+    routes = tuple(Route(dst=block, type="blackhole", protocol=protocol) for block in blocks)
+    return NetnsPlan(name=node, kind=NetnsKind.NODE, owner=node, routes=routes)
+
+
+_blackholes: Memo[NetnsPlan] = Memo(_make_blackholes)

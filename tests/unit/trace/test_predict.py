@@ -138,7 +138,7 @@ def test_a_node_reaches_a_service_with_the_tunnels_address() -> None:
     assert walk(near.forward)[0] == "node1:cni0 out 10.244.1.1 → 10.244.1.3:8080 64"
     assert walk(far.forward)[0] == "node1:flannel.1 out 10.244.1.0 → 10.244.2.2:8080 64"
     assert walk(far.reply)[-1] == "node1:flannel.1 in 10.244.2.2:8080 → 10.244.1.0 63"
-    assert [c.effect for c in far.forward.origin if c.effect][:2] == ["mark 0x4000", "DNAT to 10.244.2.2:8080"]
+    assert [c.effect for c in far.forward.origin if c.effect][:2] == ["mark 0x4000 set", "DNAT to 10.244.2.2:8080"]
 
 
 def test_a_pod_reaches_another_node_with_its_own_nodes_address() -> None:
