@@ -134,7 +134,7 @@ def _translate(entry: Entry, machine: Machine, packet: Packet, at: At, outcome: 
     if outcome.snat:
         conntrack.source_nat(entry, outcome.snat[0], outcome.snat[1] or _port(packet, outcome))
     elif outcome.masquerade:
-        address = machine.address_on(at.oif, at.next_hop or packet.headers.dst)
+        address = machine.address_on(at.oif, packet.headers.dst, at.next_hop)
         if address is not None:
             conntrack.source_nat(entry, address, _port(packet, outcome))
     if at.hook in DESTINATION_HOOKS:

@@ -155,14 +155,25 @@ class Machine:
         (inet_select_addr)."""
         if route.src or route.type == "local":
             return route.src or dst
-        return self.address_on(self.device(route), route.via or dst)
+        return self.address_on(self.device(route), dst, route.via)
 
-    def address_on(self, dev: str, towards: IPAddress) -> IPAddress | None:
-        fitting = [a for a in self.plan.addresses if a.address.version == towards.version]
+    def address_on(self, dev: str, dst: IPAddress, via: IPAddress | None = None) -> IPAddress | None:
+        """Also what MASQUERADE takes. IPv4 looks at the next hop, IPv6 at the destination: of one device's addresses,
+        or where it has none of all, that which is most like it (ipv6_dev_get_saddr)."""
+        fitting = [a for a in self.plan.addresses if a.address.version == dst.version]
         own = [a.address for a in fitting if a.dev == dev]
-        near = [address for address in own if towards in address.network]
+        if dst.version == 6:
+            likest = max(own or [a.address for a in fitting], key=lambda each: _alike(each, dst), default=None)
+            return likest.ip if likest else None
+        near = [address for address in own if (via or dst) in address.network]
         rest = [a.address for a in fitting if a.dev != dev]
         return next((address.ip for address in (*near, *own, *rest)), None)
+
+
+def _alike(own: IPInterface, dst: IPAddress) -> int:
+    """How many leading bits they have in common, within the address's own network (RFC 6724, rule 8)."""
+    differing = (int(own.ip) ^ int(dst)).bit_length()
+    return min(own.max_prefixlen - differing, own.network.prefixlen)
 
 
 def _made_for(dev: str, address: IPInterface) -> Iterator[Route]:
