@@ -50,6 +50,16 @@ def host_veth(seed: int, namespace: str, pod: str) -> str:
     return f"veth{digest('veth', seed, namespace, pod).hex()[:8]}"
 
 
+def docker_veth(seed: int, namespace: str, pod: str) -> str:
+    """The host's end of a container's link: `veth` and 7 hex digits, which Docker draws."""
+    return f"veth{digest('docker', seed, namespace, pod).hex()[:7]}"
+
+
+def docker_mac(address: IPv4Address) -> str:
+    """02:42 and the address, as Docker made a container's MAC before 28."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *address.packed))
+
+
 def calico_veth(namespace: str, pod: str) -> str:
     """The Node's end of a Pod's link, as Calico's plugin names it: `cali` and 11 hex digits of SHA-1(`namespace.pod`).
     Source: projectcalico/calico libcalico-go/lib/backend/k8s/conversion, VethNameForWorkload."""

@@ -1,4 +1,5 @@
-"""What a CNI mode decides beside the kernel state its planner makes. One that decides nothing need not stand here."""
+"""What a CNI mode decides beside the kernel state its planner makes, and what it brings for a topology that does not
+say otherwise. One that decides nothing need not stand here. What differs for users: docs/modes.md."""
 
 from __future__ import annotations
 
@@ -14,6 +15,12 @@ class CniMode:
     name: str
     ipam: str = "host-local"
     tunnels: Mapping[int, str] = field(default_factory=dict)
+    proxy: str = "iptables"  # default of proxy.mode
+    dns_replicas: int = 2  # default of dns.replicas
+    pods: Mapping[int, str] = field(default_factory=dict)  # default of ranges.pods, by IP family
+    shared_range: bool = False  # each Node has all of ranges.pods for itself, and the others have the same
+    host_ports: bool = False  # containers may have a hostPort
+    kubelet: bool = True  # a kubelet keeps its chains on each Node
 
 
 _CALICO = "projectcalico.org/"
@@ -26,6 +33,16 @@ CNI_MODES: tuple[CniMode, ...] = (
     ),
     CniMode(name="calico-ipip", ipam="calico", tunnels={4: f"{_CALICO}IPv4IPIPTunnelAddr"}),
     CniMode(name="calico-bgp", ipam="calico"),
+    CniMode(
+        name="docker",
+        ipam="docker",
+        proxy="none",
+        dns_replicas=0,
+        pods={4: "172.17.0.0/16"},
+        shared_range=True,
+        host_ports=True,
+        kubelet=False,
+    ),
 )
 
 

@@ -13,7 +13,8 @@ class ContainerPort:
     container_port: int
     name: str = ""
     protocol: str = "TCP"
-    REFUSED: ClassVar = dict.fromkeys(("hostPort", "hostIP"), "the Node's own ports lead to no Pod")
+    host_port: int = 0  # 0: none; a port of the Node that leads here, where the CNI mode can do that
+    REFUSED: ClassVar = {"hostIP": "a hostPort is one of all the Node's addresses"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

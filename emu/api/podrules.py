@@ -76,7 +76,11 @@ def _container(container: Container, *path: str | int) -> None:
         rules.one_of(port.protocol, PROTOCOLS, *at, "protocol")
         if port.name:
             rules.port_name(port.name, *at, "name")
+        if port.host_port:
+            rules.port(port.host_port, *at, "hostPort")
     rules.unique((port.name for port in container.ports), *path, "ports", field=("name",))
+    host_ports = (f"{port.host_port}/{port.protocol}" if port.host_port else "" for port in container.ports)
+    rules.unique(host_ports, *path, "ports", field=("hostPort",))
     for index, variable in enumerate(container.env):
         _env(variable, *path, "env", index)
     names = {port.name: port.container_port for port in container.ports if port.name}

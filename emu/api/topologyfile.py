@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from emu.api import codec, images, topologyrules, tree
-from emu.api.topology import Topology
+from emu.api.cnimodes import CniMode, cni_mode
+from emu.api.topology import Cni, Topology
 from emu.api.wrong import Wrong
 from emu.errors import InputError, Place
 
@@ -30,7 +31,7 @@ def parse(text: str, file: str) -> Topology:
 
 
 def _written_out(node: Any) -> Any:
-    """Short forms: `nodes: 2`, `cni: NAME`, one range or several in one string."""
+    """Short forms: `nodes: 2`, `cni: NAME`, one range or several in one string. And what the CNI mode brings."""
     if not isinstance(node, dict):
         raise Wrong("a topology is a mapping of name, nodes, cni …")
     if "kind" in node and "apiVersion" in node:
@@ -41,8 +42,25 @@ def _written_out(node: Any) -> Any:
             node[name] = {"mode": node[name]}
     if isinstance(node.get("manifests"), str):
         node["manifests"] = [node["manifests"]]
-    _ranges(node)
+    mode = _mode(node)
+    _ranges(node, mode)
+    _brought(node, mode)
     return node
+
+
+def _mode(node: dict[str, Any]) -> CniMode:
+    cni = node.get("cni")
+    name = cni.get("mode") if isinstance(cni, dict) else None
+    return cni_mode(name if isinstance(name, str) and name else Cni().mode)
+
+
+def _brought(node: dict[str, Any], mode: CniMode) -> None:
+    """The mode's own proxy and number of DNS servers, where the file does not say."""
+    for name, field, value in (("proxy", "mode", mode.proxy), ("dns", "replicas", mode.dns_replicas)):
+        if node.get(name) is None:
+            node[name] = {}
+        if isinstance(node[name], dict) and node[name].get(field) is None:
+            node[name][field] = value
 
 
 def _nodes(node: dict[str, Any]) -> None:
@@ -57,8 +75,8 @@ def _nodes(node: dict[str, Any]) -> None:
         raise Wrong("must be a number or a list", "nodes")
 
 
-def _ranges(node: dict[str, Any]) -> None:
-    """What is not given is the default of the family."""
+def _ranges(node: dict[str, Any], mode: CniMode) -> None:
+    """What is not given is the default of the family, or the mode's."""
     ranges = node.get("ranges")
     if ranges is None:
         ranges = node["ranges"] = {}
@@ -68,6 +86,7 @@ def _ranges(node: dict[str, Any]) -> None:
     versions = topologyrules.FAMILIES.get(family, (4,)) if isinstance(family, str) else (4,)
     for name, defaults in topologyrules.DEFAULT_RANGES.items():
         if ranges.get(name) is None:
-            ranges[name] = [defaults[version] for version in versions]
+            own = mode.pods if name == "pods" else {}
+            ranges[name] = [own.get(version, defaults[version]) for version in versions]
         elif isinstance(ranges[name], str):
             ranges[name] = [each.strip() for each in ranges[name].split(",")]

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from emu import names
 from emu.addressing import IPNetwork, overlaps
 from emu.api import fabricrules, rules
+from emu.api.cnimodes import cni_mode
 from emu.api.racks import rack_of, racks
 from emu.api.topology import Fabric, NodeEntry, Ranges, Topology
 from emu.api.wrong import Wrong
@@ -103,8 +104,8 @@ def _racks(networks: tuple[IPNetwork, ...], family: str, fabric: Fabric) -> None
 
 
 def _capacity(topology: Topology, networks: dict[str, tuple[IPNetwork, ...]]) -> None:
-    """Every node gets a Pod range."""
-    count = len(topology.nodes)
+    """Every node gets a Pod range, of its own or the same as the others."""
+    count = 1 if cni_mode(topology.cni.mode).shared_range else len(topology.nodes)
     prefix = topology.ranges.node_pod_prefix
     for index, network in enumerate(networks["pods"]):
         length = prefix if network.version == 4 else IPV6_POD_PREFIX

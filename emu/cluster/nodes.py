@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ipaddress import ip_interface, ip_network
 
 from emu.addressing import carve
+from emu.api.cnimodes import cni_mode
 from emu.api.racks import rack_of, racks
 from emu.api.topology import NodeEntry, Topology
 from emu.api.topologyrules import FAMILIES, IPV6_POD_PREFIX
@@ -115,6 +116,8 @@ def _parsed(entry: NodeEntry, text: str) -> IPAddress:
 
 
 def _pod_cidr(topology: Topology, network: IPNetwork, index: int) -> IPNetwork:
+    if cni_mode(topology.cni.mode).shared_range:
+        return network
     prefix = IPV6_POD_PREFIX if network.version == 6 else topology.ranges.node_pod_prefix
     count = 1 << (prefix - network.prefixlen) if prefix >= network.prefixlen else 0
     wanted = len(topology.nodes)

@@ -41,11 +41,18 @@ def cluster_dns(topology: Topology) -> IPAddress:
     return ranges(topology, "services")[0][DNS_INDEX]
 
 
+def has_cluster_dns(topology: Topology) -> bool:
+    """Without a proxy the address of the cluster DNS leads nowhere, as that of any Service."""
+    return topology.proxy.mode != "none" or topology.dns.replicas > 0
+
+
 def resolv_conf(spec: PodSpec, namespace: str, topology: Topology) -> str:
-    """The file's text. A Node's own file has the lab's upstream server or nothing: no name leaves the lab."""
+    """The file's text. A Node's own file has the lab's upstream server or nothing: no name leaves the lab. A kubelet
+    that knows of no cluster DNS gives that file to all."""
     domain = topology.dns.domain
     own = [topology.dns.upstream] if topology.dns.upstream else []
-    match spec.dns_policy:
+    known = spec.dns_policy == "None" or has_cluster_dns(topology)
+    match spec.dns_policy if known else "Default":
         case "ClusterFirst" | "ClusterFirstWithHostNet":
             servers, options = [str(cluster_dns(topology))], {"ndots": "5"}
             searches = [f"{namespace}.svc.{domain}", f"svc.{domain}", domain]

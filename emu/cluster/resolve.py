@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from emu.api.images import Image
 from emu.api.objects import Key, Node, Objects
 from emu.api.topology import Topology
-from emu.cluster import capacity, ipam, services
+from emu.cluster import capacity, hostports, ipam, services
 from emu.cluster.model import Cluster
 from emu.cluster.nodes import families, node_ranges, nodes, ranges
 from emu.cluster.objectmap import of_kind
@@ -79,6 +79,7 @@ def _resolved(
     if is_new:
         capacity.check_totals(topology, objects)
     check_images(objects, registry)
+    hostports.check(topology, objects)
     settled = settle(topology, objects, now)
     if is_new:
         capacity.check_nodes(topology, settled)

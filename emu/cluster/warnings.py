@@ -13,7 +13,7 @@ from emu.cluster.selectors import has_all
 
 
 def warnings(objects: Objects) -> tuple[str, ...]:
-    return (*_services(objects), *_endpoints(objects), *_pods(objects))
+    return (*_services(objects), *_endpoints(objects), *_pods(objects), *_shared_addresses(objects))
 
 
 def _services(objects: Objects) -> Iterator[str]:
@@ -52,3 +52,17 @@ def _pods(objects: Objects) -> Iterator[str]:
             for condition in pod.status.conditions:
                 if condition.status == "False" and condition.message:
                     yield f"{subject(pod)}: {condition.message}"
+
+
+def _shared_addresses(objects: Objects) -> Iterator[str]:
+    """Where every Node has the same range."""
+    holders: dict[str, dict[str, Pod]] = {}
+    for pod in of_kind(objects, Pod):
+        for entry in pod.status.pod_ips:
+            holders.setdefault(entry.ip, {}).setdefault(pod.spec.node_name, pod)
+    shared = {address: pods for address, pods in holders.items() if len(pods) > 1}
+    if shared:
+        address, pods = next(iter(shared.items()))
+        named = ", ".join(f"{subject(pod)} on {node}" for node, pod in sorted(pods.items())[:2])
+        what = "address is" if len(shared) == 1 else "addresses are"
+        yield f"{len(shared)} Pod {what} given on several Nodes, each of which reaches its own: {address} is {named}"

@@ -15,6 +15,10 @@ ORDER: tuple[tuple[str, str], ...] = (
     ),
     ("kubelet", "kubelet shares kube-proxy's KUBE-FIREWALL jumps and adds only chains that nothing jumps to"),
     (
+        "docker",
+        "dockerd puts its jumps first when it starts; a kube-proxy that starts later puts its own before them",
+    ),
+    (
         "flannel",
         "flanneld APPENDS: its masquerade must see what KUBE-POSTROUTING left, its ACCEPT what KUBE-FORWARD left",
     ),

@@ -82,7 +82,8 @@ def tables(parts: tuple[RulesetPart, ...]) -> tuple[Table, ...]:
 
 
 def _concerns(part: RulesetPart, name: str) -> bool:
-    return any(table.name == name for table in part.tables) or any(hook.table == name for hook in part.hooks)
+    named = (*(table.name for table in part.tables), *(hook.table for hook in part.hooks))
+    return name in named or any(table == name for table, _, _ in part.policies)
 
 
 def _merge_table(family: int, name: str, parts: tuple[RulesetPart, ...]) -> Table:
@@ -93,7 +94,8 @@ def _merge_table(family: int, name: str, parts: tuple[RulesetPart, ...]) -> Tabl
             if hook.table == name:
                 hooked[hook.chain].append(hook.rule)
         own.extend(chain for table in part.tables if table.name == name for chain in table.chains)
-    builtin = (Chain(chain, tuple(rules), "ACCEPT") for chain, rules in hooked.items())
+    policies = {chain: policy for part in parts for table, chain, policy in part.policies if table == name}
+    builtin = (Chain(chain, tuple(rules), policies.get(chain, "ACCEPT")) for chain, rules in hooked.items())
     return Table(family, name, (*builtin, *own))
 
 

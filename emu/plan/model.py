@@ -166,6 +166,7 @@ class RulesetPart:
     family: int
     tables: tuple[Table, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    policies: tuple[tuple[str, str, str], ...] = ()  # (table, built-in chain, policy), where it is not ACCEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

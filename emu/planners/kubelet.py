@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emu.api.cnimodes import cni_mode
 from emu.cluster.model import Cluster
 from emu.memo import Memo
 from emu.netfilter.model import Chain, Table
@@ -19,7 +20,7 @@ HINT = "KUBE-IPTABLES-HINT"  # empty; tells other programs in which variant (nft
 
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
-    for family in cluster.families:
+    for family in cluster.families if cni_mode(cluster.topology.cni.mode).kubelet else ():
         for node in cluster.nodes:
             yield Rules(node.name, _part(family, family))
 

@@ -28,6 +28,7 @@ class _Kinds:
         self.cluster = cluster
         pods = [pod for pod in cluster.pods if names.pod_netns(pod.namespace, pod.name) in plan.netns]
         self.pods = sorted(pods, key=lambda pod: pod.namespace == _SYSTEM)
+        self.unproxied = cluster.topology.proxy.mode == "none"
         self.family = cluster.families[0] if cluster.families else 4
         self._uplinks = {node.name: node.addresses for node in cluster.nodes}
 
@@ -37,6 +38,7 @@ class _Kinds:
             yield from self._between_pods()
             yield from self._services()
             yield from self._nodes()
+            yield from self._published()
 
     # --- kinds ----------------------------------------------------------------------------------------------------
 
@@ -48,6 +50,10 @@ class _Kinds:
 
     def _services(self) -> Iterator[Flow]:
         frontends = [f for f in self.cluster.frontends if f.cluster_ip.version == self.family]
+        if self.unproxied:
+            for frontend in frontends[:1]:
+                yield from self._to_service("Pod to a Service, which nothing translates", frontend)
+            return
         served = [f for f in frontends if self._pod_backends(f) and f.service != "kube-dns"]
         for protocol in dict.fromkeys(f.protocol for f in served):
             # The one with the most backends shows the most paths.
@@ -66,7 +72,7 @@ class _Kinds:
     def _hairpin(self, served: list[Frontend]) -> Iterator[Flow]:
         """With one backend the Pod is sure to meet itself."""
         frontend = min(served, key=lambda f: len(_ready(f)), default=None)
-        pod = self._pod_at(_ready(frontend)[0].address) if frontend else None
+        pod = self._pod_at(_ready(frontend)[0]) if frontend else None
         if frontend and pod:
             label = f"Pod to itself by its Service: {pod.key} → {_name(frontend)}"
             yield self._flow(_netns(pod), frontend.cluster_ip, frontend.protocol.lower(), frontend.port, label)
@@ -82,7 +88,7 @@ class _Kinds:
                 label = f"Node to Pod, {place.replace(SAME, 'own Node')}: {node.name} → {pod.key}:{port}"
                 yield self._flow(node.name, self._address(pod), "tcp", port, label)
         served = [f for f in self.cluster.frontends if self._pod_backends(f) and f.cluster_ip.version == self.family]
-        if served:
+        if served and not self.unproxied:
             best = max(served, key=lambda f: len(_ready(f)))
             label = f"Node to Service: {node.name} → {_name(best)}"
             yield self._flow(node.name, best.cluster_ip, best.protocol.lower(), best.port, label)
@@ -96,6 +102,26 @@ class _Kinds:
             if client and node:
                 address = self._uplink(node.name).ip
                 yield self._flow(_netns(client), address, "icmp", 0, f"Pod to {said}: {client.key} → {node.name}")
+
+    def _published(self) -> Iterator[Flow]:
+        """To a port of a Node that leads to a container there, from everywhere."""
+        server = next((pod for pod in self.pods if _host_port(pod)), None)
+        if server is None:
+            return
+        address, port = self._uplink(server.node).ip, _host_port(server)
+        target = f"{server.node}:{port} of {server.key}"
+        for place in PLACES:
+            node = next((n for n in self.cluster.nodes if self._place(n.name, server.node) == place), None)
+            if node:
+                label = f"Node to a published port, {place.replace(SAME, 'its own')}: {node.name} → {target}"
+                yield self._flow(node.name, address, "tcp", port, label)
+            others = (p for p in self.pods if p is not server)
+            pod = next((p for p in others if self._place(p.node, server.node) == place), None)
+            if pod:
+                label = f"Pod to a published port, {place}: {pod.key} → {target}"
+                yield self._flow(_netns(pod), address, "tcp", port, label)
+        label = f"Pod to itself by its published port: {server.key} → {target}"
+        yield self._flow(_netns(server), address, "tcp", port, label)
 
     # --- pieces ---------------------------------------------------------------------------------------------------
 
@@ -137,11 +163,13 @@ class _Kinds:
     def _address(self, pod: Pod) -> IPAddress:
         return next(address for address in pod.addresses if address.version == self.family)
 
-    def _pod_at(self, address: IPAddress) -> Pod | None:
-        return next((pod for pod in self.pods if address in pod.addresses), None)
+    def _pod_at(self, backend: Backend) -> Pod | None:
+        """On another Node another Pod may have the same address."""
+        found = (pod for pod in self.pods if backend.address in pod.addresses and backend.node in ("", pod.node))
+        return next(found, None)
 
     def _pod_backends(self, frontend: Frontend) -> list[Backend]:
-        return [backend for backend in _ready(frontend) if self._pod_at(backend.address)]
+        return [backend for backend in _ready(frontend) if self._pod_at(backend)]
 
 
 def _ready(frontend: Frontend) -> list[Backend]:
@@ -160,3 +188,9 @@ def _port(pod: Pod) -> int:
     """The first TCP port its containers declare; 0 for none."""
     ports = (port for each in pod.containers for port in each.container.ports if port.protocol == "TCP")
     return next((port.container_port for port in ports), 0)
+
+
+def _host_port(pod: Pod) -> int:
+    """The first TCP port of its Node that leads to it; 0 for none."""
+    ports = (port for each in pod.containers for port in each.container.ports if port.protocol == "TCP")
+    return next((port.host_port for port in ports if port.host_port), 0)

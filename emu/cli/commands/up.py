@@ -65,7 +65,8 @@ def _tell(loaded: starting.Loaded, started: float) -> None:
 
 def describe(loaded: starting.Loaded) -> str:
     nodes: Any = loaded.topology.nodes
-    return f"{len(nodes)} nodes, {loaded.topology.cni.mode}, kube-proxy {loaded.topology.proxy.mode}"
+    proxy = loaded.topology.proxy.mode
+    return f"{len(nodes)} nodes, {loaded.topology.cni.mode}, {'no proxy' if proxy == 'none' else f'kube-proxy {proxy}'}"
 
 
 def _prompt(name: str) -> int:

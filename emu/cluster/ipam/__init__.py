@@ -10,7 +10,7 @@ from emu.api.cnimodes import cni_mode
 from emu.api.objects import Node, Pod
 from emu.api.topology import Topology
 from emu.cluster import model
-from emu.cluster.ipam import calico, host_local
+from emu.cluster.ipam import calico, docker, host_local
 from emu.cluster.model import IPAddress
 
 Nodes = tuple[model.Node, ...]
@@ -37,11 +37,14 @@ class Kind(Protocol):
 
     NAME: str
 
+    def holder(self, node: str, address: str) -> str:
+        """The key in `holders` of who has an address on a Node: the address, where there is one of it in a cluster."""
+
     def settled(self, topology: Topology, nodes: Mapping[str, Node]) -> bool:
         """Whether there is nothing to do for the Nodes themselves."""
 
     def book(self, topology: Topology, nodes: Mapping[str, Node], holders: Mapping[str, Pod]) -> Book:
-        """`holders`: by address; it grows as Pods are given theirs."""
+        """`holders`: by `holder`; it grows as Pods are given theirs."""
 
     def known(self, topology: Topology, made: Nodes, nodes: Mapping[str, Node]) -> Nodes:
         """The planners' Nodes, with what has been decided for them."""
@@ -53,7 +56,7 @@ class Kind(Protocol):
         """What one Node holds, in words."""
 
 
-KINDS: tuple[Kind, ...] = (host_local, calico)
+KINDS: tuple[Kind, ...] = (host_local, calico, docker)
 
 
 def of(topology: Topology) -> Kind:

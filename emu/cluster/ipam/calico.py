@@ -55,6 +55,10 @@ def block_size(topology: Topology, network: IPNetwork) -> int:
     return size
 
 
+def holder(_node: str, address: str) -> str:
+    return address
+
+
 def settled(topology: Topology, nodes: Mapping[str, Node]) -> bool:
     return all(not _missing_tunnels(topology, node) for node in nodes.values())
 

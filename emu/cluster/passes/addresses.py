@@ -26,7 +26,9 @@ def addresses(topology: Topology, objects: Objects, now: str) -> Objects:
     kind, nodes = ipam.of(topology), {node.metadata.name: node for node in of_kind(objects, Node)}
     if not waiting and kind.settled(topology, nodes):
         return objects
-    holders = {entry.ip: pod for pod in of_kind(objects, Pod) for entry in pod.status.pod_ips}
+    holders = {
+        kind.holder(pod.spec.node_name, entry.ip): pod for pod in of_kind(objects, Pod) for entry in pod.status.pod_ips
+    }
     book = kind.book(topology, nodes, holders)
     puts = []
     for pod in sorted(in_turn(waiting), key=lambda pod: ANNOTATION not in pod.metadata.annotations):
@@ -36,7 +38,7 @@ def addresses(topology: Topology, objects: Objects, now: str) -> Objects:
             puts.append(_without(pod, str(error.args[0]), now))
             continue
         pod = _with(pod, given, now)
-        holders.update((str(address), pod) for address in given)
+        holders.update((kind.holder(pod.spec.node_name, str(address)), pod) for address in given)
         puts.append(pod)
     return changed(objects, [*puts, *book.marked()])
 

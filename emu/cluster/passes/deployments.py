@@ -11,7 +11,7 @@ Source: kubernetes pkg/controller/deployment/rolling.go, util/deployment_util.go
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from emu import names
@@ -35,6 +35,7 @@ from emu.cluster.passes.stamp import stamped
 from emu.memo import by_identity
 
 HASH_LABEL = "pod-template-hash"
+NEWER = frozenset({"host_port"})
 REVISION = "deployment.kubernetes.io/revision"
 HISTORY_LIMIT = 10  # revisionHistoryLimit
 
@@ -73,10 +74,15 @@ def _sets(
 @by_identity
 def template_hash(template: PodTemplateSpec) -> str:
     """Ten digits at most in the safe alphabet, as Kubernetes writes its 32-bit hash of a template."""
-    text = json.dumps(asdict(template), sort_keys=True, default=str)
+    text = json.dumps(asdict(template, dict_factory=_hashed), sort_keys=True, default=str)
     number = int.from_bytes(names.digest("template", text)[:4], "big")
     alphabet = names.SUFFIX_ALPHABET
     return "".join(alphabet[ord(digit) % len(alphabet)] for digit in str(number))
+
+
+def _hashed(fields: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """A field the API got later does not count where it is not given, so that Pods keep the names they had."""
+    return {name: value for name, value in fields if name not in NEWER or value}
 
 
 def _replica_set(deployment: Deployment, name: str, number: int) -> ReplicaSet:

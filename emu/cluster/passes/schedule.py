@@ -8,7 +8,7 @@ created until the kubelet reports. Source: kubernetes pkg/scheduler/framework/ty
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -24,6 +24,7 @@ from emu.api.objects import (
     PodStatus,
 )
 from emu.api.topology import Topology
+from emu.cluster.hostports import HostPorts, host_ports, taken
 from emu.cluster.lifecycle import is_active, with_condition
 from emu.cluster.objectmap import changed, in_turn, of_kind, subject
 from emu.cluster.passes.asked import asked_addresses
@@ -33,6 +34,7 @@ from emu.errors import InputError
 SELECTOR = "node(s) didn't match Pod's node affinity/selector"
 CORDONED = "node(s) were unschedulable"
 NOT_READY = "node(s) had untolerated taint {node.kubernetes.io/not-ready: }"
+PORTS = "node(s) didn't have free ports for the requested pod ports"
 ADDRESS = "node(s) didn't have the requested address in their Pod range"
 
 
@@ -42,12 +44,18 @@ def schedule(topology: Topology, objects: Objects, now: str) -> Objects:
         return objects
     nodes = list(of_kind(objects, Node))
     load = Counter(pod.spec.node_name for pod in of_kind(objects, Pod) if is_active(pod))
+    ports = taken(pod for pod in of_kind(objects, Pod) if _is_placed(pod))
     puts = []
     for pod in in_turn(waiting):
-        node = _named(pod, nodes) if pod.spec.node_name else _chosen(pod, nodes, load)
-        if node and not pod.spec.node_name:
+        asked = [_named(pod, nodes)] if pod.spec.node_name else nodes
+        node = _chosen(pod, asked, load, ports)
+        if node is None:
+            puts.append(_unschedulable(pod, asked, ports, now))
+            continue
+        if not pod.spec.node_name:
             load[node.metadata.name] += 1
-        puts.append(_placed(pod, node, now) if node else _unschedulable(pod, nodes, now))
+        ports[node.metadata.name] |= host_ports(pod)
+        puts.append(_placed(pod, node, now))
     return changed(objects, puts)
 
 
@@ -63,14 +71,18 @@ def _named(pod: Pod, nodes: Sequence[Node]) -> Node:
     raise InputError(f"spec.nodeName is {pod.spec.node_name}, the nodes are {known}", subject=subject(pod))
 
 
-def _chosen(pod: Pod, nodes: Sequence[Node], load: Counter[str]) -> Node | None:
+def _chosen(pod: Pod, nodes: Sequence[Node], load: Counter[str], ports: Mapping[str, HostPorts]) -> Node | None:
     """`min` takes the first of equals: the order of the topology."""
-    fitting = [node for node in nodes if not _misfit(pod, node)]
+    fitting = [node for node in nodes if not _misfit(pod, node, ports)]
     return min(fitting, key=lambda node: load[node.metadata.name], default=None)
 
 
-def _misfit(pod: Pod, node: Node) -> str:
-    """Why the Pod cannot go there, "" if it can."""
+def _misfit(pod: Pod, node: Node, ports: Mapping[str, HostPorts]) -> str:
+    """Why the Pod cannot go there, "" if it can. A Pod that names its Node is not scheduled: only its ports count."""
+    if ports[node.metadata.name] & host_ports(pod):
+        return PORTS
+    if pod.spec.node_name:
+        return ""
     if node.spec.unschedulable:
         return CORDONED
     if not any(condition.type == "Ready" and condition.status == "True" for condition in node.status.conditions):
@@ -114,9 +126,9 @@ def _waiting(container: Container, reason: str) -> ContainerStatus:
     return ContainerStatus(name=container.name, image=container.image, state=state)
 
 
-def _unschedulable(pod: Pod, nodes: Sequence[Node], now: str) -> Pod:
+def _unschedulable(pod: Pod, nodes: Sequence[Node], ports: Mapping[str, HostPorts], now: str) -> Pod:
     """The same Pod when it already says so."""
-    reasons = Counter(_misfit(pod, node) for node in nodes)
+    reasons = Counter(_misfit(pod, node, ports) for node in nodes)
     listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
     none = f"0/{len(nodes)} nodes are available"
     message = f"{none}: {listed}. preemption: {none}: {len(nodes)} Preemption is not helpful for scheduling."

@@ -42,7 +42,7 @@ from emu.api.topology import Topology
 from emu.cluster import model, services
 from emu.cluster.nodes import nodes, ranges
 from emu.cluster.objectmap import SYSTEM_NAMESPACE, changed
-from emu.cluster.podfiles import cluster_dns
+from emu.cluster.podfiles import cluster_dns, has_cluster_dns
 from emu.cluster.version import KUBERNETES_VERSION
 from emu.memo import by_identity
 
@@ -63,8 +63,7 @@ def _wanted(topology: Topology, now: str) -> tuple[KubeObject, ...]:
         *(Namespace(metadata=ObjectMeta(name=name)) for name in NAMESPACES),
         *(_node(node, now) for node in nodes(topology)),
         *_kubernetes(topology),
-        _kube_dns(topology),
-        _coredns(topology),
+        *((_kube_dns(topology), _coredns(topology)) if has_cluster_dns(topology) else ()),
     )
 
 

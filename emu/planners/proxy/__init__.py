@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from emu.errors import InputError
-from emu.planners.proxy import iptables
+from emu.planners.proxy import iptables, none
 
-MODES: tuple[ModuleType, ...] = (iptables,)
+MODES: tuple[ModuleType, ...] = (iptables, none)
 
 
 def mode(name: str) -> ModuleType:

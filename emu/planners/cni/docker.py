@@ -1,0 +1,161 @@
+"""NAME
+    docker: plain Docker on each host, knowing nothing of the others
+
+PACKET PATH
+    container          host 1                                            host 2
+    eth0 ── veth… ── docker0 ── (route, MASQUERADE) ── eth0 ────────── eth0
+            172.17.0.1/16, the same on every host
+    On one host: over docker0.
+    To anything else: from the host's address, so that the other side sees the host.
+    To a container of another host: nowhere. Its address lies in the sender's own 172.17.0.0/16: it is asked for on the
+    sender's docker0, where nobody answers, or another container, or the sender itself.
+    To a published port (`hostPort`, docker run -p): host address:PORT, DNAT to the container; across hosts too.
+
+KERNEL OBJECTS, on each host
+    docker0     bridge, the range's first address; one veth port for each container
+    nat         DOCKER, from PREROUTING and OUTPUT for local destinations; POSTROUTING -s RANGE ! -o docker0 MASQUERADE
+    filter      FORWARD policy DROP; DOCKER-USER; Docker 27: DOCKER, DOCKER-ISOLATION-STAGE-1 and -2;
+                28: DOCKER-FORWARD, DOCKER-CT, DOCKER-INTERNAL, DOCKER-BRIDGE, DOCKER
+    raw         28: PREROUTING drops what comes for a container's address by another device than docker0
+    container   eth0 with the range's prefix, default via docker0; MAC 02:42 and the address before 28, then any
+
+OPTIONS
+    docker: 27 or 28 (28)
+    userland_proxy: false: every way to a published port is translated by the kernel (DNAT also from docker0 and for
+    127.0.0.1, route_localnet, hairpin ports). true (the default): see LIMITS
+    mtu: of docker0 and the containers (1500, whatever the uplink has)
+
+BRINGS
+    ranges.pods 172.17.0.0/16, proxy none, no cluster DNS, no kubelet's chains
+
+MTU
+    1500, as nothing is put around a packet. Docker does not look at the uplink.
+
+LIMITS
+    IPv4 only. There are no user-defined networks, so no 127.0.0.11 and no names of containers.
+    dockerd loads br_netfilter until 27 and without the userland proxy; here every host has it, so that packets between
+    two containers of a host pass FORWARD.
+
+SOURCES
+    moby/moby libnetwork/drivers/bridge; integration/network/bridge/iptablesdoc/generated
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, ip_interface
+
+from emu import names
+from emu.addressing import EVERYTHING
+from emu.cluster.model import Cluster, Pod
+from emu.errors import InputError
+from emu.memo import Memo
+from emu.plan.merge import Fragment, Rules
+from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
+from emu.planners.cni import docker_rules
+from emu.planners.cni.docker_rules import BRIDGE, Container, Published
+
+NAME = "docker"
+VERSIONS = (27, 28)
+DEFAULT_MTU = 1500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    docker: int = 28
+    userland_proxy: bool = True
+    mtu: int = DEFAULT_MTU
+
+
+def plan(cluster: Cluster) -> Iterator[Fragment]:
+    options = options_of(cluster.topology.cni.options)
+    if cluster.families != (4,):
+        raise InputError(f"family is {cluster.topology.family}, must be ipv4", subject=f"cni {NAME}")
+    network = cluster.pod_ranges[0]
+    for node in cluster.nodes:
+        yield _bridge((cluster.name, node.name), cluster.seed, node.name, network, options)
+        containers = tuple(_container(pod) for pod in cluster.pods_on(node.name))
+        part = docker_rules.part((cluster.name, node.name), network, containers, options.docker, options.userland_proxy)
+        yield Rules(node.name, part)
+    for pod in cluster.pods:
+        yield from _link((cluster.name, pod.namespace, pod.name), cluster.seed, pod, network, options)
+
+
+def options_of(given: Mapping[str, object]) -> Options:
+    known = {"docker": VERSIONS, "userland_proxy": (True, False), "mtu": range(68, 65536)}
+    for key, value in given.items():
+        if key not in known:
+            hint = f"this mode has {', '.join(known)}"
+            raise InputError(f"unknown option {key}", subject=f"cni {NAME}", hint=hint)
+        if value not in known[key] or isinstance(value, bool) != (key == "userland_proxy"):
+            allowed = {"docker": "27 or 28", "userland_proxy": "true or false", "mtu": "68-65535"}
+            raise InputError(f"{key} is {value}, must be {allowed[key]}", subject=f"cni {NAME}")
+    return Options(**given)  # type: ignore[arg-type]
+
+
+def _container(pod: Pod) -> Container:
+    ports = (port for each in pod.containers for port in each.container.ports if port.host_port)
+    published = (Published(port.protocol.lower(), port.host_port, port.container_port) for port in ports)
+    return Container(str(pod.addresses[0]), tuple(published))
+
+
+def _make_bridge(seed: int, node: str, network: IPv4Network, options: Options) -> NetnsPlan:
+    mac = names.mac(BRIDGE, seed, node)  # set: else it would be the lowest of the ports', and change with them
+    bridge = Link(name=BRIDGE, kind="bridge", role=Role.BRIDGE, owner=node, mtu=options.mtu, mac=mac)
+    own = ip_interface(f"{network.network_address + 1}/{network.prefixlen}")
+    to_localhost = Sysctl(key=f"net.ipv4.conf.{BRIDGE}.route_localnet", value="1")
+    return NetnsPlan(
+        name=node,
+        kind=NetnsKind.NODE,
+        owner=node,
+        links=(bridge,),
+        addresses=(Address(dev=BRIDGE, address=own),),
+        sysctls=() if options.userland_proxy else (to_localhost,),
+    )
+
+
+_bridge: Memo[NetnsPlan] = Memo(_make_bridge)
+
+
+def _make_link(seed: int, pod: Pod, network: IPv4Network, options: Options) -> tuple[NetnsPlan, NetnsPlan]:
+    netns, veth = names.pod_netns(pod.namespace, pod.name), names.docker_veth(seed, pod.namespace, pod.name)
+    address = pod.addresses[0]
+    assert isinstance(address, IPv4Address)
+    drawn = names.mac("container", seed, pod.namespace, pod.name)
+    inside = Link(
+        name=names.POD_ETH,
+        kind="veth",
+        role=Role.POD_ETH,
+        owner=pod.key,
+        mtu=options.mtu,
+        mac=names.docker_mac(address) if options.docker < 28 else drawn,
+        peer=(pod.node, veth),
+    )
+    outside = Link(
+        name=veth,
+        kind="veth",
+        role=Role.HOST_VETH,
+        owner=pod.key,
+        mtu=options.mtu,
+        mac=names.mac("host", seed, pod.namespace, pod.name),
+        master=BRIDGE,
+        hairpin=not options.userland_proxy,
+        peer=(netns, names.POD_ETH),
+    )
+    return (
+        NetnsPlan(
+            name=netns,
+            kind=NetnsKind.POD,
+            owner=pod.key,
+            links=(inside,),
+            addresses=(Address(dev=names.POD_ETH, address=ip_interface(f"{address}/{network.prefixlen}")),),
+            routes=(Route(dst=EVERYTHING[4], dev=names.POD_ETH, via=network.network_address + 1),),
+            # An address given again may have another MAC. Docker 28 tells the neighbors itself.
+            sysctls=(Sysctl(key=f"net.ipv4.conf.{names.POD_ETH}.arp_notify", value="1"),),
+        ),
+        NetnsPlan(name=pod.node, kind=NetnsKind.NODE, owner=pod.node, links=(outside,)),
+    )
+
+
+_link: Memo[tuple[NetnsPlan, NetnsPlan]] = Memo(_make_link, size=1 << 15)
