@@ -66,8 +66,8 @@ class Testbed(Reconciler):
         if result.ok:
             return result
         watched = {point.netns for point in tracing.watched(plan, result.prediction)}
-        involved = [name for name in plan.netns if name in watched]
-        with self._lock:
+        with self._lock:  # the plan may be another by now
+            involved = [name for name in self._current()[1].netns if name in watched]
             return replace(result, drift=tuple(str(each) for each in self._check(involved)))
 
     def _running(self, flow: Flow, command: Sequence[str], started: Callable[[Child], None]) -> tracing.Send:

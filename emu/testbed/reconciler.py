@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from emu import planners
 from emu.api import images
@@ -26,12 +25,12 @@ from emu.testbed.host import Host
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 1.0
 CREATED, CONFIGURED, UNCHANGED = "created", "configured", "unchanged"
 
 MOST = 10  # things missing that an error names
 PAUSE_S = 0.02  # between two looks at what daemons bring
 
-T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
 
@@ -183,37 +182,43 @@ class Reconciler:
         self._wake.set()
 
     def _run(self) -> None:
+        """The thread must outlive whatever goes wrong: what it could not fold in waits for the next time."""
+        rest_s: float | None = None
         while not self._closed:
-            self._wake.wait()
+            self._wake.wait(rest_s)
             self._wake.clear()
             try:
                 self._fold()
-            except EmuError:
-                log.exception("reconcile failed")
+                rest_s = None
+            except Exception:
+                rest_s = RETRY_S
+                log.exception("reconcile failed, tried again in %g s", RETRY_S)
 
     def _fold(self) -> None:
-        """Fold in what the kubelet has told since the last time."""
+        """Fold in what the kubelet and the daemons have told since the last time. It is forgotten once it is folded
+        in; others may append meanwhile."""
         with self._lock:
+            reports, ended, nodes = tuple(self._reports), tuple(self._ended), tuple(self._changed_daemons)
             objects = self.store.snapshot().objects
-            statuses = dict(_drained(self._reports))
-            ended = _drained(self._ended)
-            self._stopping -= {pod.metadata.uid for pod in ended}
             puts = [
                 replace(pod, status=report.reported(pod.status, status))
-                for key, status in statuses.items()
+                for key, status in dict(reports).items()
                 if isinstance(pod := objects.get(key), Pod)
             ]
-            self._reconcile([*puts, *self._nodes_told()], [key_of(pod) for pod in ended])
+            self._reconcile([*puts, *self._nodes_told(nodes)], [key_of(pod) for pod in ended])
+            self._stopping -= {pod.metadata.uid for pod in ended}
+            for queue, taken in ((self._reports, reports), (self._ended, ended), (self._changed_daemons, nodes)):
+                for _ in taken:
+                    queue.popleft()
 
     def _daemons_changed(self, node: str) -> None:
         self._changed_daemons.append(node)
         self._wake.set()
 
-    def _nodes_told(self) -> list[KubeObject]:
+    def _nodes_told(self, names: Iterable[str]) -> list[KubeObject]:
         """The Nodes on which a daemon was started or has ended, with the condition that says so."""
         objects = self.store.snapshot().objects
-        names = dict.fromkeys(_drained(self._changed_daemons))
-        found = (objects.get((Node.KIND, "", name)) for name in names)
+        found = (objects.get((Node.KIND, "", name)) for name in dict.fromkeys(names))
         return [
             lifecycle.with_network(node, self.host.kernel.daemons.stopped(node.metadata.name), self._now())
             for node in found
@@ -264,11 +269,6 @@ class Reconciler:
 def _applied(existing: KubeObject | None, wanted: KubeObject) -> Applied:
     new = update.updated(existing, wanted)
     return Applied(new, CREATED if existing is None else UNCHANGED if new is existing else CONFIGURED)
-
-
-def _drained(queue: deque[T]) -> list[T]:
-    """What is in it now; others may append meanwhile."""
-    return [queue.popleft() for _ in range(len(queue))]
 
 
 def _unready(pod: Pod) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,15 +36,17 @@ class Ordinary:
 
 @pytest.fixture
 def emu() -> Iterator[Ordinary]:
-    package = Path(f"/tmp/kube-emu-ordinary-{os.getpid()}")
-    for name in ("emu", "topologies"):
-        shutil.copytree(machine.ROOT / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
-    process.run(["chmod", "-R", "a+rX", str(package)])
     if process.run([*AS_USER, sys.executable, "-c", "import click"], check=False).code:
         pytest.skip(f"uid {UID} may not run {sys.executable}")
-    yield Ordinary(package)
-    shutil.rmtree(package)
-    shutil.rmtree(RUNTIME, ignore_errors=True)
+    package = Path(tempfile.mkdtemp(prefix="kube-emu-ordinary-"))
+    try:
+        for name in ("emu", "topologies"):
+            shutil.copytree(machine.ROOT / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
+        process.run(["chmod", "-R", "a+rX", str(package)])
+        yield Ordinary(package)
+    finally:
+        shutil.rmtree(package)
+        shutil.rmtree(RUNTIME, ignore_errors=True)
 
 
 def test_an_ordinary_user_brings_up_traces_verifies_enters_and_takes_down(emu: Ordinary) -> None:

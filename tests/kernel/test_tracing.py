@@ -73,7 +73,9 @@ class RoutedLab(Lab):
                 return int(client.getsockname()[1])
 
     def prints(self, netns: str, command: str) -> str:
-        return run(command.split(), ns=self.netns[netns]).stdout.strip()
+        """Without iptables-save's comments, which tell the time."""
+        lines = run(command.split(), ns=self.netns[netns]).stdout.strip().splitlines()
+        return "\n".join(line for line in lines if not line.startswith("#"))
 
 
 def syn(src: object, dst: object, dport: int, note: str = "SYN") -> Headers:
