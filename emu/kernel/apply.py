@@ -17,7 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from emu.errors import EmuError, HostError, KernelError
-from emu.kernel import carrier, conntrack, daemons, firewall, netlink_links, netlink_routes, netns, read, sysctls
+from emu.kernel import (
+    carrier,
+    conntrack,
+    daemons,
+    firewall,
+    netlink_links,
+    netlink_routes,
+    netns,
+    programs,
+    read,
+    sysctls,
+)
 from emu.kernel.daemons import Daemons
 from emu.kernel.handle import Act, Handle
 from emu.kernel.making import LinkMaker
@@ -27,7 +38,7 @@ from emu.names import FABRIC_NETNS
 from emu.netfilter.model import IpSet
 from emu.plan import diff, expectations, render
 from emu.plan.drift import Drift
-from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Refusal, Sysctl
+from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Refusal, Sysctl, TcProgram
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +69,7 @@ class Kernel:
         """`new` is the plan the changes lead to: a link's other end is looked up there."""
         _check_room(len(new.netns))
         daemons.check_tools(change.new for change in changes.netns if change.new and change.daemons)
+        programs.check(changes)
         self._plan = new
         gone = [change for change in changes.netns if change.new is None]
         staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: _RANK[c.new.kind])  # type: ignore[union-attr]
@@ -116,7 +128,7 @@ class Kernel:
         for name, handle in reversed(self._handles.items()):
             if name == FABRIC_NETNS:
                 errors += _attempt(lambda: self._delete_fabric(handle))  # noqa: B023 - called at once
-            handle.rest()
+            handle.release()
             errors += netns.delete(handle.netns)
         self._handles.clear()
         return errors
@@ -153,7 +165,7 @@ class Kernel:
             handle = self._handles.pop(change.name, None)
             if handle is not None:
                 log.info("%s# ip netns del %s", FABRIC_NETNS, change.name)
-                handle.rest()
+                handle.release()
                 errors += netns.delete(handle.netns)
         if errors:
             raise KernelError(f"{FABRIC_NETNS}# ip netns del: {errors[0]}")
@@ -207,9 +219,10 @@ class Kernel:
         acts = [Act(netlink_links.up(netlink_links.LOOPBACK), "ip link set lo up")] if change.old is None else []
         acts += first
         for value in change.added:
-            if not isinstance(value, Link | Sysctl | IpSet):
+            if not isinstance(value, Link | Sysctl | IpSet | TcProgram):
                 acts.append(_addition(handle, value))
         handle.execute(acts)
+        programs.attach(handle, [value for value in change.added if isinstance(value, TcProgram)])
 
     def _restore(self, changes: Sequence[NetnsChange], variant: str) -> None:
         for change in changes:
@@ -280,6 +293,8 @@ def _removal(handle: Handle, value: object) -> Act | None:
     if isinstance(value, Sysctl | Refusal):
         return None
     try:
+        if isinstance(value, TcProgram):
+            return Act(programs.removal(handle, value), value, True)
         return Act(netlink_routes.delete(value, handle.indexes), value, True)  # type: ignore[arg-type]
     except KeyError:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno as errnos
 import logging
+import os
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -43,6 +44,7 @@ class Handle:
     netns: Netns
     indexes: dict[str, int] = field(default_factory=lambda: {"lo": netlink_links.LOOPBACK})
     next_index: int = 2
+    tuns: dict[str, tuple[int, int]] = field(default_factory=dict)  # TUN devices by name: descriptor, index
     _connection: Connection | None = None
 
     @property
@@ -63,6 +65,12 @@ class Handle:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def release(self) -> None:
+        """All that keeps the namespace beside its own descriptor."""
+        self.rest()
+        while self.tuns:
+            os.close(self.tuns.popitem()[1][0])
 
     def refresh(self) -> None:
         """Read the links that are there: something else may have made or removed some."""

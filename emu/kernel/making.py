@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from emu.errors import KernelError
-from emu.kernel import netlink_links
+from emu.kernel import netlink_links, programs
 from emu.kernel.handle import Act, Handle
 from emu.kernel.netlink_links import Peer
 from emu.plan import render
@@ -47,6 +47,9 @@ class LinkMaker:
             acts = [Act(netlink_links.modify(link, index, _lookup(handle, link, link.master)), link, exists=True)]
             # A link that was there may have had hairpin on.
             return acts if not link.master or (born and not link.hairpin) else [*acts, _hairpin(link, index)]
+        if programs.is_tun(link):
+            programs.tunnel(handle, link)
+            return [programs.settings(link, handle.indexes[link.name])]
         master = _lookup(handle, link, link.master)
         lower = _lookup(handle, link, link.vxlan.dev if link.vxlan else "")
         index = handle.allot(link.name)

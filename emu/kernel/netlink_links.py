@@ -27,7 +27,7 @@ from emu.plan.model import Link, Role, Vxlan
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 AF_UNSPEC = 0
-IFF_UP = 1
+IFF_UP, IFF_MULTICAST = 1, 0x1000
 LOOPBACK = 1  # the index of lo, in every namespace
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
@@ -75,6 +75,13 @@ def hairpin(index: int, on: bool) -> Request:
 def modify(link: Link, index: int, master: int = 0) -> Request:
     """Bring an existing link's MAC, MTU, master and state to what the plan says."""
     return Request(RTM_NEWLINK, 0, _common(link, index, up=link.up) + attr_u32(IFLA_MASTER, master))
+
+
+def tun(link: Link, index: int) -> Request:
+    """Of a TUN device what `modify` does not say: that it sends to no group, and the length of its queue, which is not
+    the kernel's default for other links."""
+    head = info(index, IFF_UP if link.up else 0, IFF_UP | IFF_MULTICAST)
+    return Request(RTM_NEWLINK, 0, head + attr_u32(IFLA_MTU, link.mtu) + attr_u32(IFLA_TXQLEN, link.qlen))
 
 
 def delete(index: int) -> Request:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 
-from emu.kernel import firewall, netlink_links, netlink_routes, netns, sysctls
+from emu.kernel import firewall, netlink_links, netlink_routes, netns, programs, sysctls
 from emu.kernel.handle import Handle
 from emu.kernel.netlink import attributes
 from emu.kernel.netlink_routes import PROTOCOLS, SCOPES, TYPES
@@ -20,6 +20,8 @@ from emu.plan.model import (
     Address,
     FdbEntry,
     IPAddress,
+    Ipip,
+    IpipBy,
     IPNetwork,
     Link,
     Neighbor,
@@ -34,7 +36,7 @@ _KERNEL_RULES = (0, 32766, 32767)
 _TABLE_LOCAL = 255
 _RTM_F_CLONED = 0x200
 _METRIC_V6 = 1024  # what IPv6 makes of a route without metric
-_ROLES = {"bridge": Role.BRIDGE, "vxlan": Role.TUNNEL, "veth": Role.HOST_VETH}
+_ROLES = {"bridge": Role.BRIDGE, "vxlan": Role.TUNNEL, "ipip": Role.TUNNEL, "veth": Role.HOST_VETH}
 _SCOPES = {number: name for name, number in SCOPES.items()}
 _TYPES = {number: name for name, number in TYPES.items()}
 _PROTOCOLS = {number: name for name, number in PROTOCOLS.items()}
@@ -59,6 +61,7 @@ def read(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], variant
         fdb=tuple(_fdb(handle, names)),
         sysctls=found_sysctls,
         sets=firewall.saved_sets(handle.netns) if plan.sets else (),
+        programs=tuple(programs.there(handle, plan.programs)),
         tables=tuple(_tables(plan, handle, variant)),
     )
 
@@ -94,9 +97,10 @@ def _links(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], names
         if name == "lo":
             continue
         planned = plan.link(name)
+        ipip = _ipip(planned, kind)
         yield Link(
             name=name,
-            kind=kind,
+            kind="ipip" if ipip else kind,
             role=planned.role if planned else _ROLES.get(kind, Role.UPLINK),
             owner=planned.owner if planned else plan.owner,
             mtu=_u32(found.get(netlink_links.IFLA_MTU)),
@@ -107,7 +111,14 @@ def _links(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], names
             up=bool(flags & netlink_links.IFF_UP),
             peer=_peer(planned, _u32(found.get(netlink_links.IFLA_LINK)), handles) if kind == "veth" else None,
             vxlan=_vxlan(data, names) if kind == "vxlan" else None,
+            ipip=ipip,
         )
+
+
+def _ipip(planned: Link | None, kind: str) -> Ipip | None:
+    """A TUN device stands for an ipip link that is planned so. What the rest of it is for no kernel tells."""
+    by = {"ipip": IpipBy.MODULE, "tun": IpipBy.EBPF}.get(kind)
+    return replace(planned.ipip, by=by) if planned and planned.ipip and by else None
 
 
 def _peer(planned: Link | None, index: int, handles: Mapping[str, Handle]) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from emu.errors import MissingFeature
-from emu.kernel import process
+from emu.kernel import process, programs
 
 ETH_P_ALL = 3
 
@@ -176,4 +176,5 @@ TRIALS = (
     Trial("tracing through the rules", True, _trace, "modprobe nf_tables"),
     Trial("packet sockets", True, _packet_socket, "modprobe af_packet"),
     Trial("eBPF", False, _bpf, "run as root"),
+    Trial("IPIP tunnels", False, programs.ipip, "modprobe ipip, or run as root"),
 )

@@ -22,6 +22,7 @@ from emu.plan.model import (
     Refusal,
     Route,
     Sysctl,
+    TcProgram,
 )
 
 _VALUES = ("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls", "sets")
@@ -96,6 +97,7 @@ def in_order(plan: NetnsPlan) -> Iterator[object]:
     yield from plan.rules
     yield from plan.neighbors
     yield from plan.fdb
+    yield from plan.programs
 
 
 def key(value: Any) -> Hashable:
@@ -115,6 +117,8 @@ def key(value: Any) -> Hashable:
             return ("fdb", value.dev, value.mac)
         case Sysctl():
             return ("sysctl", value.key)
+        case TcProgram():
+            return ("program", value.dev, value.where)
         case PolicyRule():
             return ("rule", value)
         case IpSet():
@@ -136,7 +140,7 @@ def link_of(value: Any) -> str:
 
 def remade(old: Any, new: Link) -> bool:
     """True when the kernel cannot turn one into the other: it must be removed and made again."""
-    return (old.kind, old.peer, old.vxlan) != (new.kind, new.peer, new.vxlan)
+    return (old.kind, old.peer, old.vxlan, old.ipip) != (new.kind, new.peer, new.vxlan, new.ipip)
 
 
 def _same_values(old: NetnsPlan, new: NetnsPlan) -> bool:

@@ -14,6 +14,7 @@ from emu.plan.model import (
     Address,
     Daemon,
     FdbEntry,
+    Ipip,
     Link,
     Neighbor,
     NetnsChange,
@@ -21,13 +22,18 @@ from emu.plan.model import (
     PolicyRule,
     Route,
     Sysctl,
+    TcProgram,
     Vxlan,
 )
 
 MISSING, NOT_PLANNED, NOT_RUNNING = "missing", "not in the plan", "not running"
 LOCAL_TABLE = 255
 METRIC_V6 = 256  # of a route IPv6 makes for an address (IP6_RT_PRIO_ADDRCONF)
-ASPECTS = ("kind", "mtu", "mac", "master", "hairpin", "qlen", "up", "vxlan")
+ASPECTS = ("kind", "mtu", "mac", "master", "hairpin", "qlen", "up", "vxlan", "ipip")
+#: What tunnel modules put into every netns, once they are loaded.
+OF_MODULES = frozenset(
+    {"tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6tnl0", "ip6_vti0", "ip6gre0"}
+)  # fmt: skip
 KERNEL_RULES = (0, 32766, 32767)  # local, main, default: in every netns from the start
 
 
@@ -116,7 +122,8 @@ def _dependents(
     """What comes back with a link: all that lives on one that is made again, what is missing on one that was down."""
     for key, value in want.items():
         of = value.master if isinstance(value, Link) else diff.link_of(value)
-        if of == link.name and (of in gone or (of in down and key not in have)):
+        told = isinstance(value, TcProgram) and link.name in value.config and link.name in gone
+        if told or (of == link.name and (of in gone or (of in down and key not in have))):
             yield value
 
 
@@ -144,6 +151,7 @@ def _aspects(link: Link, wanted: Link, got: Link) -> str:
         "qlen": f"txqueuelen {link.qlen}",
         "up": "up" if link.up else "down",
         "vxlan": _vxlan(link.vxlan),
+        "ipip": _ipip(link.ipip),
     }
     return ", ".join(text for field, text in words.items() if not _same_aspect(field, wanted, got))
 
@@ -153,6 +161,10 @@ def _vxlan(vxlan: Vxlan | None) -> str:
         return "no VXLAN"
     learning = "" if vxlan.learning else " nolearning"
     return f"VXLAN id {vxlan.vni} local {vxlan.local} dev {vxlan.dev} dstport {vxlan.port}{learning}"
+
+
+def _ipip(ipip: Ipip | None) -> str:
+    return f"IPIP by {ipip.by}" if ipip else "no IPIP"
 
 
 def same(wanted: object, got: object) -> bool:
@@ -169,6 +181,8 @@ def same(wanted: object, got: object) -> bool:
             return wanted.value.split() == got.value.split()
         case IpSet(), IpSet():
             return (wanted.type, wanted.family, wanted.members) == (got.type, got.family, got.members)
+        case TcProgram(), TcProgram():
+            return wanted.name == got.name
     return wanted == got
 
 
@@ -185,7 +199,7 @@ def _same_aspect(field: str, wanted: Link, got: Link) -> bool:
 def made_by_kernel(value: object) -> bool:
     match value:
         case Link():
-            return value.name == "lo"
+            return value.name == "lo" or (value.name in OF_MODULES and not value.up)
         case Address():
             return value.dev == "lo" or value.address.is_link_local
         case Route():
@@ -216,6 +230,8 @@ def name_of(value: object) -> str:
             return f"sysctl {value.key}"
         case IpSet():
             return f"ipset {value.name}"
+        case TcProgram():
+            return f"tc filter {value.dev} {value.where}"
     return str(value)
 
 

@@ -37,6 +37,7 @@ JOINED = (
     "fdb",
     "sysctls",
     "sets",
+    "programs",
     "daemons",
     "expected",
 )

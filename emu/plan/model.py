@@ -46,11 +46,28 @@ class Vxlan:
     learning: bool = False
 
 
+class IpipBy(StrEnum):
+    """Who puts IPIP's outer header on and takes it off. A packet socket and the wire see no difference."""
+
+    MODULE = "module"  # the kernel's ipip
+    EBPF = "ebpf"  # our programs at tc, where the kernel lacks it; the link is then a TUN device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ipip:
+    """`tunl0`: a tunnel to wherever the gateway of the route by it is. `local` (the outer source) and `dev` (the way
+    out) the module takes from the routes; eBPF is told."""
+
+    local: IPv4Address
+    dev: str
+    by: IpipBy = IpipBy.MODULE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A network interface. `kind` is the kernel's (`veth`, `bridge`, `vxlan`); `owner` is who it belongs to: a Pod's
-    `namespace/name`, a Node's or a switch's name. For a veth, `peer` is (netns, ifname) of the other end; both ends
-    stand in the plan, and the pair is made once."""
+    """A network interface. `kind` is the kernel's (`veth`, `bridge`, `vxlan`, `ipip`); `owner` is who it belongs to: a
+    Pod's `namespace/name`, a Node's or a switch's name. For a veth, `peer` is (netns, ifname) of the other end; both
+    ends stand in the plan, and the pair is made once."""
 
     name: str
     kind: str
@@ -64,6 +81,7 @@ class Link:
     up: bool = True
     peer: tuple[str, str] | None = None
     vxlan: Vxlan | None = None
+    ipip: Ipip | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +155,19 @@ class FdbEntry:
     dev: str
     mac: str
     dst: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcProgram:
+    """An eBPF program at a link's clsact hook: `name` of the file `emu/kernel/bpf/FILE.c`, for packets of `protocol`
+    (all, ip). `config` is the one entry of its map: a link stands for its index."""
+
+    dev: str
+    where: str  # ingress, egress
+    file: str
+    name: str
+    protocol: str = "all"
+    config: tuple[str | IPv4Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +273,7 @@ class NetnsPlan:
     fdb: tuple[FdbEntry, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     sets: tuple[IpSet, ...] = ()  # what the tables' rules ask; there before them, gone after them
+    programs: tuple[TcProgram, ...] = ()
     tables: tuple[Table, ...] = ()  # merged rulesets, complete
     daemons: tuple[Daemon, ...] = ()
     expected: tuple[Expected, ...] = ()  # beside `routes`: what the daemons will bring
@@ -316,7 +348,8 @@ class NetnsChange:
     name: str
     old: NetnsPlan | None
     new: NetnsPlan | None
-    added: tuple[object, ...] = ()  # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl, IpSet
+    # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl, IpSet, TcProgram
+    added: tuple[object, ...] = ()
     removed: tuple[object, ...] = ()
     tables: tuple[tuple[Table | None, Table | None], ...] = ()
     daemons: tuple[tuple[Daemon | None, Daemon | None], ...] = ()  # likewise

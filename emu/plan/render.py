@@ -10,12 +10,13 @@ from typing import Any
 from emu.netfilter import sets
 from emu.netfilter import text as rules_text
 from emu.netfilter.model import IpSet, Table
-from emu.plan import diff
+from emu.plan import diff, render_tc
 from emu.plan.model import (
     Address,
     Daemon,
     FdbEntry,
     File,
+    IpipBy,
     Link,
     Neighbor,
     NetnsPlan,
@@ -25,6 +26,7 @@ from emu.plan.model import (
     Role,
     Route,
     Sysctl,
+    TcProgram,
 )
 
 MAIN_TABLE = 254
@@ -59,6 +61,8 @@ def line(netns: str, change: object, *, remove: bool = False, exists: bool = Fal
             return f"sysctl -w {change.key}={shlex.quote(change.value)}"
         case IpSet():
             return f"ipset destroy {change.name}" if remove else " && ".join(_set(change))
+        case TcProgram():
+            return render_tc.tc_filter(netns, change, remove=remove)
         case Table():
             return f"{restore_tool(change.family)} --table={change.name}"
         case Daemon():
@@ -133,7 +137,10 @@ def _script(plan: Plan) -> Iterator[str]:
         assert change.new is not None
         yield f"\n# {change.new.kind} {change.new.owner}"
         yield f"ip -n {change.name} link set lo up"
-        yield from (_inside(change.name, each) for value in change.added for each in _lines(change.name, value))
+        programs = [value for value in change.added if isinstance(value, TcProgram)]
+        rest = (value for value in change.added if not isinstance(value, TcProgram))
+        yield from (_inside(change.name, each) for value in rest for each in _lines(change.name, value))
+        yield from (_inside(change.name, each) for each in render_tc.script(change.name, programs))
         yield from (_heredoc(change.name, table, plan.iptables) for _, table in change.tables if table)
         yield from (_daemon(change.name, daemon) for _, daemon in change.daemons if daemon)
         yield from (f"# {each.by} brings {route(each.route)}" for each in change.new.expected)
@@ -190,7 +197,9 @@ def _link(netns: str, link: Link, exists: bool) -> list[str]:
     settings += [f"txqueuelen {link.qlen}"] if link.qlen != Link.__dataclass_fields__["qlen"].default else []
     port = [f"master {link.master}"] if link.master else []
     state = ["up" if link.up else "down"]
-    if exists or (link.kind == "veth" and not makes_pair(netns, link)):
+    if link.ipip:
+        commands = _ipip(link, [*settings, *state], exists)
+    elif exists or (link.kind == "veth" and not makes_pair(netns, link)):
         commands = [f"ip link set {link.name} {' '.join(settings + port + state)}"]
     else:
         made = f"ip link add {link.name} {' '.join(settings)} type {link.kind}{_options(link)}"
@@ -198,6 +207,18 @@ def _link(netns: str, link: Link, exists: bool) -> list[str]:
     if link.hairpin:
         commands.append(f"bridge link set dev {link.name} hairpin on")
     return commands
+
+
+def _ipip(link: Link, settings: list[str], exists: bool) -> list[str]:
+    """The module puts a tunl0 into every netns: adding it fails, and that is as well. A TUN device differs from it in a
+    few settings."""
+    if exists:
+        return [f"ip link set {link.name} {' '.join(settings)}"]
+    if link.ipip and link.ipip.by is IpipBy.MODULE:
+        made, more = f"ip link add {link.name} type ipip 2>/dev/null || true", ""
+    else:
+        made, more = f"ip tuntap add dev {link.name} mode tun", f"txqueuelen {link.qlen} multicast off "
+    return [made, f"ip link set {link.name} {more}{' '.join(settings)}"]
 
 
 def _options(link: Link) -> str:
@@ -239,6 +260,8 @@ def value_text(value: Any) -> str:
             return f"{value.key} = {value.value}"
         case PolicyRule():
             return policy_rule(value)
+        case TcProgram():
+            return render_tc.listed(value)
         case Link():
             return _link("", value, True)[0].removeprefix("ip link set ")
         case IpSet():

@@ -1,0 +1,130 @@
+"""eBPF programs of a plan at the links of a namespace, and the TUN devices that stand for a tunnel.
+
+The filter keeps its program, the link its filters, the namespace its links: nothing is left to clean up."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+from emu.errors import KernelError, NotPermitted
+from emu.kernel import netlink_links, netlink_tc, netns, process, tun
+from emu.kernel.bpf import compiled, library
+from emu.kernel.handle import Act, Handle
+from emu.kernel.netlink import Request
+from emu.plan import render
+from emu.plan.model import Changes, IpipBy, Link, TcProgram
+
+_WHERE = {"ingress": netlink_tc.INGRESS, "egress": netlink_tc.EGRESS}
+_PROTOCOLS = {"all": netlink_tc.ETH_P_ALL, "ip": netlink_tc.ETH_P_IP}
+MODULE = "/sys/module/ipip"
+DROP = "drop"  # the program, and its file
+
+
+def check(changes: Changes) -> None:
+    """Before the first effect: may this user load programs? Raises HostError."""
+    if any(isinstance(value, TcProgram) for change in changes.netns for value in change.added):
+        try:
+            with _loaded(DROP):
+                pass
+        except NotPermitted as error:
+            what = "tunl0: the ipip module is not loaded, and an ordinary user may load no eBPF programs in its place"
+            raise NotPermitted(what, hint="sudo modprobe ipip, or run emu as root") from error
+
+
+def has_module() -> bool:
+    """Whether the ipip module is loaded, or built in: then every namespace is born with a tunl0. Looked up, not tried:
+    asking the kernel for a link of that kind would load it."""
+    return os.path.exists(MODULE)
+
+
+def ipip() -> str:
+    """For `emu doctor`: how a tunl0 is realised here. Raises HostError."""
+    if has_module():
+        return "by the kernel's ipip module"
+    with _loaded(DROP), _loaded("ipip"):
+        compiler = "" if all(compiled.cached(name).exists() for name in compiled.SOURCES) else ", compiled when needed"
+        return f"by eBPF at tc{compiler}: the ipip module is not loaded"
+
+
+def attach(handle: Handle, programs: Sequence[TcProgram]) -> None:
+    """Replaces what is there in the same place."""
+    source: Callable[[TcProgram], tuple[str, str]] = lambda program: (program.file, str(program.config))  # noqa: E731
+    for _, group in groupby(sorted(programs, key=source), source):
+        together = list(group)
+        first = together[0]
+        with _loaded(first.file) as loaded:
+            if first.config:
+                loaded.configure(b"".join(_config(handle, first)))
+            hooks = {program.dev: _index(handle, program) for program in together}
+            acts = [Act(netlink_tc.clsact(index), f"tc qdisc replace dev {dev} clsact") for dev, index in hooks.items()]
+            handle.execute([*acts, *(Act(_filter(hooks, each, loaded.fd(each.name)), each) for each in together)])
+
+
+def removal(handle: Handle, program: TcProgram) -> Request:
+    """KeyError when its link is gone."""
+    return netlink_tc.delete(handle.indexes[program.dev], _WHERE[program.where], _PROTOCOLS[program.protocol])
+
+
+def there(handle: Handle, planned: Sequence[TcProgram]) -> Iterator[TcProgram]:
+    """What is at the planned places, as planned but for its name, if that differs."""
+    for program in planned:
+        if program.dev not in handle.indexes:
+            continue
+        for found in netlink_tc.filters(handle.connection, handle.indexes[program.dev], _WHERE[program.where]):
+            same = found.name == program.name
+            yield program if same else TcProgram(dev=program.dev, where=program.where, file="", name=found.name)
+            break
+
+
+def tunnel(handle: Handle, link: Link) -> None:
+    """A TUN device that drops what it is given. One that was deleted comes back with its index: programs know it."""
+    name, old = link.name, handle.tuns.pop(link.name, None)
+    index = handle.allot(name)
+    if old is not None:
+        os.close(old[0])
+        index = handle.indexes[name] = old[1]
+    try:
+        with netns.entered(handle.netns):
+            fd = tun.create(name, index)
+    except Exception:
+        handle.forget([name])
+        raise
+    handle.tuns[name] = (fd, index)
+    with _loaded(DROP) as loaded:
+        tun.drop_all(fd, loaded.fd(DROP))
+
+
+def is_tun(link: Link) -> bool:
+    return link.ipip is not None and link.ipip.by is IpipBy.EBPF
+
+
+def settings(link: Link, index: int) -> Act:
+    """What the module gives its tunl0 and TUN gives others: a queue of 500, multicast."""
+    return Act(netlink_links.tun(link, index), link)
+
+
+def _loaded(file: str) -> library.Loading:
+    return library.loaded(compiled.read(file, process.run), f"emu/kernel/bpf/{file}.c")
+
+
+def _config(handle: Handle, program: TcProgram) -> Iterator[bytes]:
+    for each in program.config:
+        yield struct.pack("=I", _link(handle, program, each)) if isinstance(each, str) else each.packed
+
+
+def _index(handle: Handle, program: TcProgram) -> int:
+    return _link(handle, program, program.dev)
+
+
+def _link(handle: Handle, program: TcProgram, name: str) -> int:
+    if name not in handle.indexes:
+        raise KernelError(f"{render.command(handle.netns.name, program)} : there is no link {name}")
+    return handle.indexes[name]
+
+
+def _filter(indexes: Mapping[str, int], program: TcProgram, fd: int) -> Request:
+    where, protocol = _WHERE[program.where], _PROTOCOLS[program.protocol]
+    return netlink_tc.bpf(indexes[program.dev], where, protocol, fd, program.name)
