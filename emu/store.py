@@ -130,11 +130,23 @@ class Store:
         for obj in puts:
             key = key_of(obj)
             old = objects.get(key)
+            if old is not None and old.metadata.uid and obj.metadata.uid not in ("", old.metadata.uid):
+                yield from self._delete(objects, (key,))
+                old = None
             stamped = self._stamped(obj, old)
             if stamped is old:
                 continue
             objects[key] = stamped
             yield Event(type=MODIFIED if old else ADDED, object=stamped, version=self._version)
+
+    def uid(self, key: Key) -> str:
+        """Of the next object of this name: each that was there had another."""
+        with self._changed:
+            living = self._objects.get(key)
+            uid = self._uid(key)
+            if living is not None and living.metadata.uid == uid:
+                uid = names.uid(self._seed, *key, self._lives[key] + 1)
+        return uid
 
     def _delete(self, objects: dict[Key, KubeObject], deletes: tuple[Key, ...]) -> Iterator[Event]:
         for key in deletes:
@@ -147,9 +159,6 @@ class Store:
 
     def _stamped(self, obj: KubeObject, old: KubeObject | None) -> KubeObject:
         """`old` itself if nothing but its version differs."""
-        if old is not None and old.metadata.uid and obj.metadata.uid not in ("", old.metadata.uid):
-            self._lives[key_of(obj)] += 1
-            old = None
         meta = self._stamped_meta(obj, old)
         if old is not None and meta == old.metadata and replace(obj, metadata=old.metadata) == old:
             return old

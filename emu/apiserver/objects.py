@@ -186,13 +186,13 @@ def merged(document: Any, change: Any) -> Any:
 
 
 def delete(testbed: Testbed, request: Request, resource: Resource, namespace: str, name: str) -> Answer:
-    """A Pod is answered as it is, terminating; the others are gone."""
+    """A Pod is answered as it is, terminating; the others are gone, though another of the name may be there already."""
     found = find(testbed, resource, namespace, name)
     options = request.json()
     grace = options.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
     testbed.delete([(resource.kind, namespace, name)], None if grace is None else int(grace))
     left = testbed.store.snapshot().objects.get((resource.kind, namespace, name))
-    if left is not None:
+    if left is not None and left.metadata.uid == found.metadata.uid:
         return codec.encode(left)
     details = {"name": name, "kind": resource.plural, "group": resource.group, "uid": found.metadata.uid}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

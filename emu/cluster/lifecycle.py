@@ -22,7 +22,8 @@ from emu.api.objects import (
 )
 from emu.errors import InputError
 
-PERMANENT_NAMESPACES = frozenset({"default", "kube-system"})
+#: The API server refuses the first three; the lease namespace it would make again at once.
+PERMANENT_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 
 
 def is_finished(pod: Pod) -> bool:
@@ -102,6 +103,9 @@ def delete(
         match objects.get(key):
             case None:
                 continue
+            case Node(metadata=meta):
+                what = "Nodes are made from the topology and may not be deleted"
+                raise InputError(what, subject=f"Node {meta.name}", hint="take it out of the topology, then emu up")
             case Pod() as pod if pod.spec.node_name:
                 puts.append(terminated(pod, now, grace_s))
             case Namespace(metadata=meta) as namespace:

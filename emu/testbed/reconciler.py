@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from emu import planners
 from emu.api import images
-from emu.api.objects import Deployment, Key, KubeObject, Node, Pod, PodStatus, ReplicaSet, key_of
+from emu.api.objects import Deployment, Key, KubeObject, Node, Objects, Pod, PodStatus, ReplicaSet, key_of
 from emu.api.topology import Topology
 from emu.cluster import lifecycle, objectmap, report, resolve, staleflows, update
 from emu.cluster.model import Cluster
@@ -145,8 +145,7 @@ class Reconciler:
         """What is stored has become true before: whoever reads that an endpoint is ready or gone finds rules, flows
         and names that say the same. Called with the lock held."""
         before, old = self.store.snapshot().objects, self.cluster
-        wanted = objectmap.changed(before, puts, deletes)
-        cluster = resolve.resolve(self.topology, wanted, self.registry, self._now(), previous=old, places=places)
+        cluster = self._resolved(before, [self._with_uid(each, before) for each in puts], tuple(deletes), places)
         plan = planners.build(cluster)
         changes = diff.diff(self.plan, plan)
         self.host.kernel.apply(changes, plan)
@@ -159,6 +158,33 @@ class Reconciler:
         with self._settled:
             self._settled.notify_all()
         return changes
+
+    def _resolved(
+        self,
+        before: Objects,
+        puts: Sequence[KubeObject],
+        deletes: Sequence[Key],
+        places: Mapping[Key, Place] | None,
+    ) -> Cluster:
+        """What is deleted and made again at once, by what the cluster has by itself or by a controller, is another
+        object of the same name: whoever waits for the end of the one must not take the other for it."""
+        wanted = objectmap.changed(before, puts, deletes)
+        now = self._now()
+        cluster = resolve.resolve(self.topology, wanted, self.registry, now, previous=self.cluster, places=places)
+        found = ((key, cluster.objects.get(key)) for key in deletes if key in before)
+        back = {key: new for key, new in found if new}
+        if not back:
+            return cluster
+        renewed = (
+            replace(new, metadata=replace(new.metadata, uid=self.store.uid(key), creation_timestamp=now))
+            for key, new in back.items()
+        )
+        return self._resolved(before, (*puts, *renewed), [key for key in deletes if key not in back], places)
+
+    def _with_uid(self, obj: KubeObject, before: Objects) -> KubeObject:
+        if obj.metadata.uid or key_of(obj) in before:
+            return obj
+        return replace(obj, metadata=replace(obj.metadata, uid=self.store.uid(key_of(obj))))
 
     def _stop_terminating(self) -> None:
         """Tell the kubelet of Pods that have to go."""
