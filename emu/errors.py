@@ -1,8 +1,11 @@
-"""Every error kube-emu raises, and who must act on it.
+"""Every error kube-emu raises, and who must act on it. (Exit status 1 is no error: what was seen is not what was
+predicted.)
 
 EmuError
-├── ExpectationFailed   what was seen is not what was predicted     exit 1
 ├── InputError          your file or argument is wrong              exit 2
+│   └── NotFound          … it names what is not there
+├── Conflict            somebody else wrote first                   exit 4
+├── Gone                older than what is kept                     exit 4
 ├── PlanError           well-formed, but cannot be built            exit 2
 ├── HostError           this machine cannot do it                   exit 3
 │   ├── NotPermitted      … for this user
@@ -28,10 +31,6 @@ class EmuError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
-
-
-class ExpectationFailed(EmuError):
-    exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +88,11 @@ class MissingFeature(HostError):
 
 
 class Conflict(EmuError):
-    pass
+    """Somebody else wrote first: read again, and decide again."""
 
 
 class Gone(EmuError):
-    pass
+    """What is asked for is older than what is kept: list again."""
 
 
 class KernelError(EmuError):

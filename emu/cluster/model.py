@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
+from emu.addressing import IPAddress, IPInterface, IPNetwork
 from emu.api.images import Program
 from emu.api.objects import Container, Objects
 from emu.api.topology import Topology
-
-IPAddress = IPv4Address | IPv6Address
-IPInterface = IPv4Interface | IPv6Interface
-IPNetwork = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +90,15 @@ class Backend:
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+def usable(backends: Iterable[Backend]) -> tuple[Backend, ...]:
+    """Those a proxy sends to: the ready ones, or if there is none those that still serve while they terminate. In order
+    of `str(backend)`, one per address and port. Source: kubernetes pkg/proxy/topology.go."""
+    distinct = {str(backend): backend for backend in backends if backend.ready or backend.terminating}
+    ordered = [distinct[text] for text in sorted(distinct)]
+    ready = tuple(backend for backend in ordered if backend.ready)
+    return ready or tuple(backend for backend in ordered if backend.serving and backend.terminating)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

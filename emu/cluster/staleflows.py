@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from emu.cluster.model import Backend, Frontend, IPAddress
+from emu.cluster.model import Frontend, IPAddress, usable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,22 +37,16 @@ def _by_name(frontends: Iterable[Frontend]) -> dict[tuple[str, IPAddress], Front
 
 
 def _stale(old: Frontend | None, new: Frontend | None) -> Iterator[StaleFlow]:
-    before, after = _usable(old), _usable(new)
+    before, after = _places(old), _places(new)
     one = old or new
     assert one
     for address in (one.cluster_ip, *one.external_ips, *one.load_balancer_ips):
         if new is None or (after and not before):
             yield StaleFlow(address=address, port=one.port)
         else:
-            for backend in sorted({gone.address for gone in before - after}, key=int):
+            for backend in sorted({address for address, _ in before - after}, key=int):
                 yield StaleFlow(address=address, port=one.port, backend=backend)
 
 
-def _usable(frontend: Frontend | None) -> frozenset[Backend]:
-    """Ready endpoints, or those that still serve while they terminate, told apart by address and port alone."""
-    if frontend is None:
-        return frozenset()
-    chosen = [each for each in frontend.backends if each.ready] or [
-        each for each in frontend.backends if each.serving and each.terminating
-    ]
-    return frozenset(Backend(address=each.address, port=each.port) for each in chosen)
+def _places(frontend: Frontend | None) -> frozenset[tuple[IPAddress, int]]:
+    return frozenset((each.address, each.port) for each in usable(frontend.backends)) if frontend else frozenset()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 
+from emu.addressing import IPAddress
 from emu.errors import PlanError
 from emu.netfilter.conditions import Choices, PacketView, chance
 from emu.netfilter.model import Chain, Rule, Table
@@ -17,7 +18,6 @@ from emu.netfilter.normal import echo, xmark
 
 __all__ = ["HOOKS", "Choices", "Matched", "Outcome", "PacketView", "walk"]
 
-IPAddress = IPv4Address | IPv6Address
 
 #: Tables of each hook in the order the kernel calls them. Source: include/uapi/linux/netfilter_ipv4.h,
 #: enum nf_ip_hook_priorities (raw -300, conntrack -200, mangle -150, dstnat -100, filter 0, srcnat 100).

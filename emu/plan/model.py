@@ -6,15 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
+from emu.addressing import IPAddress, IPInterface, IPNetwork
 from emu.api.images import Program
 from emu.api.objects import Container
 from emu.netfilter.model import IpSet, Rule, Table
-
-IPAddress = IPv4Address | IPv6Address
-IPInterface = IPv4Interface | IPv6Interface
-IPNetwork = IPv4Network | IPv6Network
 
 
 class Role(StrEnum):

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from emu.api.objects import EndpointSlice, Namespace, ObjectMeta, Service
 from emu.cluster.model import Cluster
+from emu.cluster.services import SERVICE_NAME
 from emu.memo import by_identity
 from emu.plan.model import DnsEndpoint, DnsPort, DnsService, DnsZone
 
-SERVICE_NAME = "kubernetes.io/service-name"
 CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"
 
 

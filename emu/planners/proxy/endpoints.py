@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from emu.cluster.model import Backend, Frontend
+from emu.cluster.model import Backend, Frontend, usable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +33,10 @@ def uses_local(frontend: Frontend) -> bool:
 
 
 def categorize(frontend: Frontend, node: str) -> Categories:
-    cluster = _usable(frontend.backends) if uses_cluster(frontend) else ()
+    cluster = usable(frontend.backends) if uses_cluster(frontend) else ()
     if not uses_local(frontend):
         return Categories(cluster=cluster, local=(), reachable=cluster, any_usable=bool(cluster))
-    local = _usable(backend for backend in frontend.backends if backend.node and backend.node == node)
-    usable = any(backend.ready or (backend.serving and backend.terminating) for backend in frontend.backends)
+    local = usable(backend for backend in frontend.backends if backend.node and backend.node == node)
+    anything = any(backend.ready or (backend.serving and backend.terminating) for backend in frontend.backends)
     reachable = tuple(sorted({*cluster, *local}, key=str))
-    return Categories(cluster=cluster, local=local, reachable=reachable, any_usable=usable)
-
-
-def _usable(backends: Iterable[Backend]) -> tuple[Backend, ...]:
-    """The ready ones; if there is none, those that still serve while they terminate. One per address and port."""
-    distinct = {str(backend): backend for backend in backends if backend.ready or backend.terminating}
-    ordered = [distinct[text] for text in sorted(distinct)]
-    ready = tuple(backend for backend in ordered if backend.ready)
-    return ready or tuple(backend for backend in ordered if backend.serving and backend.terminating)
+    return Categories(cluster=cluster, local=local, reachable=reachable, any_usable=anything)
