@@ -42,7 +42,7 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
         taken, notes = without_copies(records(capture.frames), plan)
         seen = correlate(taken, sent, _destinations(prediction), _masqueraded(prediction))
         with KernelLookup(netns_of, rules) as lookup:
-            observed = explain(seen, plan, lookup)
+            observed = explain(seen, plan, lookup, flow)
         unseen = send is not None and not seen.forward.hops and bool(_first_hops(prediction))
         warnings = (*notes, *_warnings(recorder, rules), *([_sent_nothing(flow)] if unseen else []))
     matched, difference = compare(prediction, observed)

@@ -12,16 +12,17 @@ from typing import Protocol
 from emu.addressing import EVERYTHING
 from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
+from emu.trace import entries
 from emu.trace.changed import endpoint, marked
-from emu.trace.model import Cause, CauseKind, Direction, Headers, Hop, Leg, Path, Verdict
+from emu.trace.model import Cause, CauseKind, Direction, Flow, Headers, Hop, Leg, Path, Verdict
 
 _VIA = re.compile(r"\bvia (?:inet6? )?(\S+)")
 _DEV = re.compile(r"\bdev (\S+)")
 _BASE_CHAIN = re.compile(r"-[AP] (INPUT|FORWARD|POSTROUTING)\b")
 CHANGED = "source is changed"
-_FIELD = re.compile(r"\b(src|dst|sport|dport|id)=(\S+)")
 
 NO_WAY = "dropped"
+DNAT = "DNAT to "
 
 
 class Lookup(Protocol):
@@ -46,9 +47,12 @@ class Lookup(Protocol):
     def rules(self, netns: str, headers: Headers) -> tuple[str, ...]: ...
 
 
-def explain(path: Path, plan: Plan, lookup: Lookup) -> Path:
-    """The path with the causes of every step. A step the kernel says nothing about has none."""
+def explain(path: Path, plan: Plan, lookup: Lookup, flow: Flow | None = None) -> Path:
+    """The path with the causes of every step. A step the kernel says nothing about has none. With the flow, also why
+    a Pod's request has not left it."""
     asking = _Asking(plan, lookup)
+    if flow and not path.forward.hops and plan.netns[flow.netns].kind is NetnsKind.POD:
+        return Path(forward=asking.unsent(path.forward, flow))
     reply = asking.leg(path.reply, reply=True) if path.reply else None
     return Path(forward=asking.leg(path.forward, reply=False), reply=reply)
 
@@ -70,21 +74,35 @@ class _Asking:
         told = replace(leg, hops=tuple(hops), origin=tuple(self._origin(leg.hops[0])))
         return _ended(told)
 
+    def unsent(self, leg: Leg, flow: Flow) -> Leg:
+        """Seen nowhere: no route, or nobody whose MAC could be asked for."""
+        netns, where = flow.netns, self.plan.netns[flow.netns].owner
+        text = self.lookup.route(netns, flow.src, flow.dst, "", 0, flow.proto, flow.sport, flow.dport)
+        dev, via = _DEV.search(text), _VIA.search(text)
+        if not dev:
+            return replace(leg, reason=f"{where} has no route to {flow.dst}")
+        next_hop = entries.address(via[1], flow.dst) if via else flow.dst
+        neighbor = self.lookup.neighbor(netns, dev[1], next_hop)
+        told = (*_some(CauseKind.ROUTE, netns, text, f"to {dev[1]}"), *_some(CauseKind.NEIGHBOR, netns, neighbor, ""))
+        if "lladdr" in neighbor:
+            return replace(leg, origin=told)
+        return replace(leg, origin=told, reason=f"nobody answers ARP for {next_hop} on {where}:{dev[1]}")
+
     def _origin(self, first: Hop) -> Iterator[Cause]:
         """Before the first hop: what the sender's own netns did to the packet, from its socket on."""
         if first.direction is Direction.IN:  # it was sent where nobody watched
             return
         netns, seen = first.point.netns, first.inner
         entry = self.lookup.conntrack(netns, seen)
-        yield from self._rules(netns, original(entry, seen))
-        if _source_is_restored(entry, seen):
+        yield from self._rules(netns, entries.original(entry, seen))
+        if entries.source_is_restored(entry, seen):
             yield _cause(CauseKind.CONNTRACK, netns, entry, f"source back to {endpoint_of(seen)}")
         yield from self._routed(netns, "", first.point.ifname, seen, _going(first))
 
     def _step(self, hop: Hop, after: Hop | None, rules: Sequence[Cause], reply: bool) -> Iterator[Cause]:
         netns = hop.point.netns
         if after is None:
-            yield from self._end(hop)
+            yield from self._end(hop, rules)
         elif after.point.netns != netns:
             if self._joined(hop, after):
                 yield _cause(CauseKind.LINK, netns, f"{hop.point} ↔ {after.point}", f"to {after.point}")
@@ -99,20 +117,21 @@ class _Asking:
         link = plan.link(hop.point.ifname) if plan else None
         return link is not None and link.peer == (after.point.netns, after.point.ifname)
 
-    def _end(self, hop: Hop) -> Iterator[Cause]:
+    def _end(self, hop: Hop, rules: Sequence[Cause]) -> Iterator[Cause]:
         if hop.direction is Direction.OUT:
             return
         netns = hop.point.netns
-        text = self._route(netns, self._stack(hop), hop.inner.src, hop.inner)
+        going = _sent_on(rules, hop.inner) or entries.translated(self.lookup.conntrack(netns, hop.inner), hop.inner)
+        text = self._route(netns, self._stack(hop), going.src, going)
         if text.startswith("local"):
-            shown = endpoint(hop.inner.dst, hop.inner.dport)
+            shown = endpoint(going.dst, going.dport)
             yield _cause(CauseKind.LOCAL, netns, text, f"delivered to {shown}")
             return
         if not text and self.plan.netns[netns].kind is not NetnsKind.FABRIC:
-            yield _cause(CauseKind.ROUTE, netns, f"no route to {hop.inner.dst}", NO_WAY)
+            yield _cause(CauseKind.ROUTE, netns, f"no route to {going.dst}", NO_WAY)
         yield from _some(CauseKind.ROUTE, netns, text, "")
         if dev := _DEV.search(text):
-            yield from self._next_hop(netns, dev[1], text, hop.inner)
+            yield from self._next_hop(netns, dev[1], text, going)
 
     def _translated(self, hop: Hop, after: Hop, reply: bool) -> Iterator[Cause]:
         a, b = hop.inner, after.inner
@@ -163,7 +182,7 @@ class _Asking:
 
     def _next_hop(self, netns: str, dev: str, route: str, going: Headers) -> Iterator[Cause]:
         via = _VIA.search(route)
-        next_hop = _address(via[1], going.dst) if via else going.dst
+        next_hop = entries.address(via[1], going.dst) if via else going.dst
         yield from _some(CauseKind.NEIGHBOR, netns, self.lookup.neighbor(netns, dev, next_hop), "")
 
     def _route(self, netns: str, iif: str, src: IPAddress, to: Headers) -> str:
@@ -192,10 +211,12 @@ def _in_order(rules: Sequence[Cause], rest: Sequence[Cause]) -> tuple[Cause, ...
     return (*before, *rest[:routes], *behind, *rest[routes:])
 
 
-def _source_is_restored(entry: str, seen: Headers) -> bool:
-    """A Node's own answer to a translated packet: conntrack's reply direction has another source."""
-    reply: dict[str, str] = dict(_FIELD.findall(entry))  # the last wins: the reply's
-    return reply.get("dst") == str(seen.dst) and reply.get("src", str(seen.src)) != str(seen.src)
+def _sent_on(rules: Sequence[Cause], seen: Headers) -> Headers | None:
+    """The packet behind a rule that changed its destination; no later hop shows it where it ends here."""
+    for cause in rules:
+        if cause.effect.startswith(DNAT):
+            return entries.to_endpoint(cause.effect.removeprefix(DNAT), seen)
+    return None
 
 
 def _goes_up(hop: Hop, after: Hop | None) -> bool:
@@ -236,18 +257,6 @@ def _ended(leg: Leg) -> Leg:
     return replace(leg, verdict=Verdict.DROPPED, reason=reason)
 
 
-def original(entry: str, seen: Headers) -> Headers:
-    """The packet as its socket made it: the original direction of its conntrack entry, if that is its direction."""
-    fields: dict[str, str] = dict(
-        _FIELD.findall(" ".join(reversed(entry.split())))
-    )  # the last wins, so the first: the original's
-    if not fields.get("src") or str(seen.src) == fields.get("dst"):
-        return seen
-    src, dst = _address(fields["src"], seen.src), _address(fields.get("dst", ""), seen.dst)
-    sport = int(fields.get("sport") or fields.get("id") or seen.sport)
-    return replace(seen, src=src, dst=dst, sport=sport, dport=int(fields.get("dport") or seen.dport))
-
-
 def _comes_in(hop: Hop) -> bool:
     """Where a packet enters a netns' IP. On a bridge it has been filtered at the port already."""
     plain = hop.point.role in (Role.HOST_VETH, Role.TUNNEL) or (hop.point.role is Role.UPLINK and not hop.encapsulation)
@@ -272,7 +281,7 @@ def effect_of(line: str) -> str:
     target, _, options = line.partition(" -j ")[2].partition(" ")
     match target:
         case "DNAT":
-            return f"DNAT to {options.split()[-1]}"
+            return f"{DNAT}{options.split()[-1]}"
         case "MASQUERADE" | "SNAT":
             return CHANGED
         case "MARK":
@@ -289,10 +298,3 @@ def _network(text: str) -> IPNetwork | None:
         return ip_network(text)
     except ValueError:
         return None
-
-
-def _address(text: str, like: IPAddress) -> IPAddress:
-    try:
-        return type(like)(text)
-    except ValueError:
-        return like

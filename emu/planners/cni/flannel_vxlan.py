@@ -84,6 +84,12 @@ class Vtep:
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     direct = flannel_lease.flag(NAME, cluster.topology.cni.options, DIRECT)
+    yield from between_nodes(cluster, direct)
+    yield from bridge.plan(cluster, cluster.topology.fabric.mtu - OVERHEAD[4])
+
+
+def between_nodes(cluster: Cluster, direct: bool) -> Iterator[Fragment]:
+    """All that flanneld makes; how Pods are joined is the plugin's matter."""
     underlay = cluster.topology.fabric.mtu
     for family in cluster.families:
         vteps = tuple(_vtep(cluster.seed, lease, DEVICE[family]) for lease in flannel_lease.leases(cluster, family))
@@ -91,7 +97,6 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
             key = (cluster.name, own.lease.node, family)
             yield _overlay(key, own, vteps, underlay - OVERHEAD[family], direct)
             yield from flannel_lease.rules(cluster, family, own.lease)
-    yield from bridge.plan(cluster, underlay - OVERHEAD[4])
 
 
 def _vtep(seed: int, lease: Lease, device: str) -> Vtep:

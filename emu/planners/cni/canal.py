@@ -1,0 +1,46 @@
+"""NAME
+    canal: Calico's Pods and policies, Flannel's VXLAN between Nodes
+
+PACKET PATH
+    Pod                Node 1                                          Node 2             Pod
+    eth0 ── cali… ── (route) ── flannel.1 ── eth0 ══════ eth0 ── flannel.1 ── (route) ── cali… ── eth0
+                                outer: Node → Node, UDP 8472, VNI 1
+    On the Node as in calico-vxlan: no bridge, ARP for 169.254.1.1 answered by proxy, Pods of one Node are routed.
+    Between Nodes as in flannel-vxlan: one route for each other Node's podCIDR.
+
+KERNEL OBJECTS, on each Node
+    flannel.1   with its neighbors, FDB entries and routes, FLANNEL-POSTRTG, FLANNEL-FWD: flannel-vxlan's
+    cali…       with its route to the Pod's /32 and its sysctls, and the cali-… chains: calico-vxlan's. There is no pool
+                of Calico's, so cali-nat-outgoing is empty, and there are no blocks and no blackholes
+    addresses   of the Node's podCIDR, by host-local: the first Pod has .2
+
+MTU
+    1450, the uplink's minus 50; for IPv6 too, as in flannel-vxlan
+
+OPTIONS
+    direct_routing: true    Flannel's "DirectRouting"
+
+LIMITS
+    Those of flannel-vxlan and of calico-vxlan's rules. Without blackholes a packet for an address of its own podCIDR
+    that no Pod has leaves the Node by its default route.
+
+SOURCES
+    projectcalico/calico manifests/canal.yaml; those of flannel-vxlan and calico-vxlan
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from emu.cluster.model import Cluster
+from emu.plan.merge import Fragment
+from emu.planners.cni import calico_rules, calico_wiring, flannel_lease, flannel_vxlan
+
+NAME = "canal"
+
+
+def plan(cluster: Cluster) -> Iterator[Fragment]:
+    direct = flannel_lease.flag(NAME, cluster.topology.cni.options, flannel_vxlan.DIRECT)
+    yield from flannel_vxlan.between_nodes(cluster, direct)
+    yield from calico_rules.plan(cluster, {}, pools=False)
+    yield from calico_wiring.plan(cluster, cluster.topology.fabric.mtu - flannel_vxlan.OVERHEAD[4])
