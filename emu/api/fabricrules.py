@@ -13,6 +13,7 @@ from emu.api.racks import groups, rack_of
 from emu.api.topology import Fabric, RouterEntry, Topology
 from emu.api.wrong import Wrong
 
+FORWARDS = ("everything", "node-addresses")
 MOST_ROUTERS = 9  # router r has number r in each Node network, and node 1 number 11
 
 _IFNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
@@ -21,6 +22,7 @@ _IFNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 def check(fabric: Fabric) -> None:
     path = ("fabric",)
     rules.between(fabric.mtu, 1280, 65535, *path, "mtu")
+    rules.one_of(fabric.forwards, FORWARDS, *path, "forwards")
     if not fabric.switches:
         raise Wrong("is empty, must have one switch at least", *path, "switches")
     rules.unique(fabric.switches, *path, "switches")

@@ -35,6 +35,7 @@ class Fabric:
     links: tuple[tuple[str, str], ...] = ()
     routers: tuple[RouterEntry, ...] = ()
     mtu: int = 1500
+    forwards: str = "everything"  # or node-addresses, as a cloud's: packets of the Node networks alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,6 +164,8 @@ class Daemons:
 
     def _obituary(self, node: str, running: Running) -> str:
         words = ending(running.child.code or 0)
+        if words.startswith("killed"):
+            return words
         with suppress(OSError, KeyError):
             path = _inside(self._handles[node], LOG.format(running.daemon.name))
             with open(path, encoding="utf-8", errors="replace") as file:

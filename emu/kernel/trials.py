@@ -48,6 +48,7 @@ TOOLS = (
     Tool("nsenter", True, "util-linux", "the prompt"),
     Tool("setsid", True, "util-linux", "terminals"),
     Tool("ping", True, "iputils-ping", "emu verify"),
+    Tool("bird", False, "bird2", "BGP between Nodes: cni calico-bgp"),
     Tool("mnexec", False, "mininet", "Mininet's own tools"),
     Tool("nginx", False, "nginx", "a real web server in Pods; else a small one of ours"),
     Tool("curl", False, "curl", "requests from Pods"),

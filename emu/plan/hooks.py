@@ -4,6 +4,7 @@ from __future__ import annotations
 
 #: (owner, why it stands there), first to last. Within one owner hooks keep the order the planner gives.
 ORDER: tuple[tuple[str, str], ...] = (
+    ("fabric", "alone in the fabric's own namespace"),
     (
         "calico",
         "Felix INSERTS its jumps (ChainInsertMode Insert) and puts them back whenever something is above them: a "

@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping
 
 from emu import names
 from emu.addressing import EVERYTHING
+from emu.api.topology import Fabric
 from emu.cluster.model import Cluster, IPAddress, IPInterface, IPNetwork, Node, Router
 from emu.errors import PlanError
 from emu.memo import Memo
 from emu.plan.merge import Fragment
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
+from emu.planners import addresscheck
 
 MAX_NAME = 15  # IFNAMSIZ - 1
-Pairs = tuple[tuple[str, str], ...]
 Homes = tuple[tuple[str, str, str], ...]  # switch, who has a port on it, by which interface
 
 
@@ -28,16 +29,18 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
         *((port.switch, router.name, port.dev) for router in cluster.routers for port in router.ports),
         *((node.switch, node.name, names.UPLINK) for node in cluster.nodes),
     )
-    yield _fabric(cluster.name, cluster.seed, fabric.switches, fabric.links, fabric.mtu, homes)
+    filtered = cluster.families if addresscheck.checks(cluster) else ()
+    yield _fabric(cluster.name, cluster.seed, fabric, homes, filtered)
+    yield from addresscheck.plan(cluster)
     for router in cluster.routers:
         yield _router((cluster.name, router.name), cluster.seed, router, fabric.mtu, cluster.families)
-    gateway = _gateways(cluster)
+    gateway = gateways(cluster)
     for node in cluster.nodes:
-        gateways = tuple(gateway[interface.network] for interface in node.addresses)
-        yield _node((cluster.name, node.name), cluster.seed, node, gateways, fabric.mtu, cluster.families)
+        ways = tuple(gateway[interface.network] for interface in node.addresses)
+        yield _node((cluster.name, node.name), cluster.seed, node, ways, fabric.mtu, cluster.families)
 
 
-def _gateways(cluster: Cluster) -> dict[IPNetwork, IPAddress]:
+def gateways(cluster: Cluster) -> dict[IPNetwork, IPAddress]:
     """By Node network: its first router, or where one would be, at the first address that no Node has."""
     found: dict[IPNetwork, IPAddress] = {}
     for interface in _ports(cluster):
@@ -55,7 +58,7 @@ def _ports(cluster: Cluster) -> Iterator[IPInterface]:
 
 def notes(cluster: Cluster) -> Iterator[str]:
     if not cluster.routers:
-        for via in sorted(map(str, _gateways(cluster).values())):
+        for via in sorted(map(str, gateways(cluster).values())):
             yield f"no router: nobody has {via}, the Nodes' default gateway, so packets to the outside end there"
 
 
@@ -68,9 +71,10 @@ def ipv6_off(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
     return tuple(Sysctl(key=f"net.ipv6.conf.{which}.disable_ipv6", value=value) for which, value in values)
 
 
-def _make_fabric(seed: int, switches: tuple[str, ...], cables: Pairs, mtu: int, homes: Homes) -> NetnsPlan:
-    links = [_switch(seed, name, mtu) for name in switches]
-    for a, b in cables:
+def _make_fabric(seed: int, fabric: Fabric, homes: Homes, filtered: tuple[int, ...]) -> NetnsPlan:
+    mtu = fabric.mtu
+    links = [_switch(seed, name, mtu) for name in fabric.switches]
+    for a, b in fabric.links:
         links += [_port(seed, mtu, a, b, (names.FABRIC_NETNS, names.switch_port(seed, b, a)))]
         links += [_port(seed, mtu, b, a, (names.FABRIC_NETNS, names.switch_port(seed, a, b)))]
     links += [_port(seed, mtu, switch, name, (name, dev)) for switch, name, dev in homes]
@@ -79,14 +83,15 @@ def _make_fabric(seed: int, switches: tuple[str, ...], cables: Pairs, mtu: int, 
         kind=NetnsKind.FABRIC,
         owner=names.FABRIC_NETNS,
         links=tuple(links),
-        sysctls=_fabric_sysctls(),
+        sysctls=_fabric_sysctls(filtered),
     )
 
 
-def _fabric_sysctls() -> tuple[Sysctl, ...]:
-    """Switches only switch: with bridge-nf-call the fabric's own conntrack and rules would see every packet again."""
-    tables = ("iptables", "ip6tables", "arptables")
-    calls = tuple(Sysctl(key=f"net.bridge.bridge-nf-call-{table}", value="0") for table in tables)
+def _fabric_sysctls(filtered: tuple[int, ...]) -> tuple[Sysctl, ...]:
+    """Switches only switch: with bridge-nf-call the fabric's own conntrack and rules would see every packet again.
+    `filtered`: the families in which that is wanted."""
+    tables = {"iptables": 4 in filtered, "ip6tables": 6 in filtered, "arptables": False}
+    calls = tuple(Sysctl(key=f"net.bridge.bridge-nf-call-{table}", value=str(int(on))) for table, on in tables.items())
     return (*ipv6_off(()), *calls)
 
 

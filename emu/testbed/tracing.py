@@ -30,7 +30,7 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
     """`send` makes the traffic and returns how it went; by default one request of the testbed's own."""
     prediction = predict(plan, flow)
     points = watched(plan, prediction)
-    nodes = {name: netns_of(name) for name in sorted({point.netns for point in points}) if _is_node(plan, name)}
+    nodes = {name: netns_of(name) for name in sorted({point.netns for point in points}) if plan.netns[name].tables}
     with FlowTrace(nodes, flow.proto, addresses(prediction), outer=_outer(prediction), variant=plan.iptables) as rules:
         recorder = Recorder(points, opener(netns_of), lenient=True)
         try:
@@ -114,7 +114,3 @@ def _hops(prediction: Prediction) -> Iterator[Hop]:
         yield from path.forward.hops
         if path.reply:
             yield from path.reply.hops
-
-
-def _is_node(plan: Plan, name: str) -> bool:
-    return plan.netns[name].kind is NetnsKind.NODE

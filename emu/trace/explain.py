@@ -67,7 +67,7 @@ class _Asking:
         hops: list[Hop] = []
         waiting: tuple[Cause, ...] = ()
         for hop, after in zip(leg.hops, (*leg.hops[1:], None), strict=True):
-            rules = (*waiting, *(self._rules(hop.point.netns, hop.inner) if _comes_in(hop) else ()))
+            rules = (*waiting, *(self._rules(hop.point.netns, _going(hop)) if _comes_in(hop) else ()))
             rules, waiting = _up_to(rules) if _goes_up(hop, after) else (rules, ())
             rules = tuple(_telling(cause, hop, after) for cause in rules)
             hops.append(replace(hop, causes=_in_order(rules, tuple(self._step(hop, after, rules, reply)))))
@@ -258,8 +258,10 @@ def _ended(leg: Leg) -> Leg:
 
 
 def _comes_in(hop: Hop) -> bool:
-    """Where a packet enters a netns' IP. On a bridge it has been filtered at the port already."""
-    plain = hop.point.role in (Role.HOST_VETH, Role.TUNNEL) or (hop.point.role is Role.UPLINK and not hop.encapsulation)
+    """Where a packet enters a netns' IP. On a bridge it has been filtered at the port already; so it is on a fabric's
+    switches, which do not look into tunnels, if they filter."""
+    entrances = (Role.HOST_VETH, Role.TUNNEL, Role.FABRIC)
+    plain = hop.point.role in entrances or (hop.point.role is Role.UPLINK and not hop.encapsulation)
     return plain and hop.direction is Direction.IN
 
 

@@ -123,7 +123,7 @@ class Machine:
     def routes(self) -> tuple[Route, ...]:
         made = [route for address in self.plan.addresses for route in _made_for(address.dev, address.address)]
         loopback = Route(dst=ip_network("127.0.0.0/8"), dev="lo", table=LOCAL, type="local", protocol="kernel")
-        return (loopback, *made, *self.plan.routes)
+        return (loopback, *made, *self.plan.routes, *(each.route for each in self.plan.expected))
 
     def route(self, query: Query) -> Route | None:
         """The kernel's choice: routing rules by priority, in each table the longest prefix, then the lowest metric."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from emu.errors import InputError
-from emu.planners.cni import calico_vxlan, canal, docker, flannel_host_gw, flannel_vxlan
+from emu.planners.cni import calico_bgp, calico_vxlan, canal, docker, flannel_host_gw, flannel_vxlan
 
-MODES: tuple[ModuleType, ...] = (flannel_vxlan, flannel_host_gw, calico_vxlan, canal, docker)
+MODES: tuple[ModuleType, ...] = (flannel_vxlan, flannel_host_gw, calico_vxlan, calico_bgp, canal, docker)
 
 
 def mode(name: str) -> ModuleType:

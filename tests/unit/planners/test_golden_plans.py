@@ -1,5 +1,5 @@
 """Each shipped topology's Node network and CNI mode, command by command: the plan of the fabric, the routers and the
-Nodes, without Pods' links and without rules, which have tests of their own.
+Nodes with their daemons, without Pods' links and without rules, which have tests of their own.
 
 After a change that is meant: `UPDATE_GOLDEN=1 pytest tests/unit/planners/test_golden_plans.py`, and read the diff."""
 
@@ -26,6 +26,10 @@ def commands(plan: Plan) -> Iterator[str]:
             for value in in_order(netns):
                 if not (isinstance(value, Link) and value.role is Role.HOST_VETH):
                     yield render.command(netns.name, value)
+            for daemon in netns.daemons:
+                yield render.command(netns.name, daemon)
+                yield from (f"{file.path}:\n{file.text}" for file in daemon.files)
+            yield from (f"{each.by} brings {render.route(each.route)}" for each in netns.expected)
 
 
 @pytest.mark.parametrize("folder", sorted(file.parent.name for file in shipped.FOLDERS.glob("*/topology.yaml")))

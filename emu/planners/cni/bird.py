@@ -1,0 +1,136 @@
+"""BIRD on every Node: the daemon, its sessions, and the routes it will bring.
+
+Full mesh: every Node has a session with every other. With route reflectors every Node has one with each reflector,
+and these pass on what they hear; next hops stay what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from emu import names
+from emu.cluster.ipam.calico import OPTION as BLOCK_SIZE
+from emu.cluster.model import Cluster, IPAddress, IPInterface, IPNetwork, Node
+from emu.errors import InputError
+from emu.memo import Memo
+from emu.plan.model import Daemon, Expected, File, NetnsKind, NetnsPlan, Route, Sign
+from emu.planners import underlay
+from emu.planners.cni import bird_conf, calico_blocks
+from emu.planners.cni.bird_conf import Peer, Speaker
+
+NAME = "bird"
+CONFIG = "/run/bird/bird.conf"
+REFLECTORS = "route_reflectors"  # option of the CNI mode: names of Nodes
+MOST_MESHED = 50  # Nodes; 1225 sessions
+WITHIN_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcer:
+    """A Node as the others see it in one family."""
+
+    node: str
+    address: IPAddress
+    networks: tuple[IPNetwork, ...]
+
+
+def plan(cluster: Cluster) -> Iterator[NetnsPlan]:
+    reflectors = _reflectors(cluster)
+    announced = calico_blocks.announced(cluster)
+    gateways = underlay.gateways(cluster)
+    announcers = tuple(
+        Announcer(node=node.name, address=each.ip, networks=calico_blocks.of_family(announced[node.name], each.version))
+        for node in cluster.nodes
+        for each in node.addresses
+    )
+    for node in cluster.nodes:
+        ways = tuple((each, gateways[each.network]) for each in node.addresses)
+        peers = tuple(_peers(cluster, node, reflectors))
+        yield _daemon((cluster.name, node.name), node, cluster.pod_ranges, peers)
+        yield _expected((cluster.name, node.name), node.name, node.blocks, ways, announcers)
+
+
+def _reflectors(cluster: Cluster) -> tuple[str, ...]:
+    """Raises InputError for what is no Node, and for a mesh of too many."""
+    mode = cluster.topology.cni.mode
+    for key in cluster.topology.cni.options:
+        if key not in (REFLECTORS, BLOCK_SIZE):
+            raise InputError(f"unknown option {key}", subject=f"cni {mode}", hint=f"known: {REFLECTORS}, {BLOCK_SIZE}")
+    asked = cluster.topology.cni.options.get(REFLECTORS, ())
+    known = [node.name for node in cluster.nodes]
+    if not isinstance(asked, list | tuple) or any(name not in known for name in asked):
+        raise InputError(f"{REFLECTORS} is {asked}, must be a list of nodes", subject=f"cni {mode}")
+    if not asked and len(known) > MOST_MESHED:
+        what = f"{len(known)} nodes are too many for a full mesh of BGP sessions, which is for {MOST_MESHED}"
+        hint = f"options: {{{REFLECTORS}: [{', '.join(known[:2])}]}}"
+        raise InputError(what, subject=f"cni {mode}", hint=hint)
+    return tuple(asked)
+
+
+def _peers(cluster: Cluster, own: Node, reflectors: tuple[str, ...]) -> Iterator[Peer]:
+    for node in cluster.nodes:
+        if node.name == own.name or (reflectors and not {node.name, own.name} & {*reflectors}):
+            continue
+        client = own.name in reflectors and node.name not in reflectors
+        for address in node.addresses:
+            yield Peer(node=node.name, address=address.ip, client=client, meshed=not reflectors)
+
+
+def _make_daemon(node: Node, pools: tuple[IPNetwork, ...], peers: tuple[Peer, ...]) -> NetnsPlan:
+    addresses = tuple(address.ip for address in node.addresses)
+    speaker = Speaker(
+        node=node.name,
+        router_id=_router_id(node, addresses),
+        addresses=addresses,
+        blocks=node.blocks,
+        pools=pools,
+        peers=peers,
+    )
+    daemon = Daemon(
+        name=NAME,
+        argv=("bird", "-f", "-c", CONFIG),
+        package="bird2",
+        files=(File(path=CONFIG, text=bird_conf.text(speaker)),),
+        reload=("birdc", "configure"),
+        status=("birdc", "show", "protocols"),
+        signs=tuple(_sign(peer) for peer in peers),
+    )
+    return NetnsPlan(name=node.name, kind=NetnsKind.NODE, owner=node.name, daemons=(daemon,))
+
+
+def _router_id(node: Node, addresses: tuple[IPAddress, ...]) -> IPv4Address:
+    """The Node's IPv4 address; where it has none any number of 32 bits that no other has."""
+    return next((each for each in addresses if isinstance(each, IPv4Address)), IPv4Address(node.index))
+
+
+def _sign(peer: Peer) -> Sign:
+    what = f"established BGP session with {peer.node} ({peer.protocol})"
+    return Sign(what=what, pattern=rf"^{peer.protocol}\s.*\sEstablished\b")
+
+
+Ways = tuple[tuple[IPInterface, IPAddress], ...]  # a Node's own address, the gateway of its Node network
+
+
+def _make_expected(
+    node: str, blocks: tuple[IPNetwork, ...], ways: Ways, announcers: tuple[Announcer, ...]
+) -> NetnsPlan:
+    own = [Route(dst=block, type="blackhole", protocol=NAME) for block in blocks]
+    others = (
+        Route(dst=network, dev=names.UPLINK, via=_next_hop(each.address, ways), protocol=NAME)
+        for each in announcers
+        if each.node != node
+        for network in each.networks
+    )
+    routes = tuple(Expected(route=route, by=NAME, within_s=WITHIN_S) for route in (*own, *others))
+    return NetnsPlan(name=node, kind=NetnsKind.NODE, owner=node, expected=routes)
+
+
+def _next_hop(address: IPAddress, ways: Ways) -> IPAddress:
+    """The Node itself, or across a router the gateway, by which BIRD finds the Node's address reached."""
+    own, gateway = next((own, gateway) for own, gateway in ways if own.version == address.version)
+    return address if address in own.network else gateway
+
+
+_daemon: Memo[NetnsPlan] = Memo(_make_daemon)
+_expected: Memo[NetnsPlan] = Memo(_make_expected)
