@@ -100,7 +100,7 @@ def _headers(packet: Ip, behind: Transport) -> Headers:
 def _encapsulation(kind: str, outer: Ip, link: Ethernet | None, vni: int = 0) -> Encapsulation:
     data = outer.payload
     ports = (int.from_bytes(data[:2], "big"), int.from_bytes(data[2:4], "big"))
-    behind = Transport("udp", *ports) if kind == "vxlan" else Transport("4")
+    behind = Transport("udp", *ports) if kind == "vxlan" else Transport("ipip")
     return Encapsulation(
         kind=kind,
         outer=_headers(outer, behind),

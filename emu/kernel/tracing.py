@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emu.kernel import conntrack
+from emu.kernel import conntrack, tracing_tunnels
 from emu.kernel.conntrack import Tuple
 from emu.kernel.netns import Netns
 from emu.kernel.tracing_flow import FlowTrace
@@ -58,6 +58,14 @@ class KernelLookup:
     def bridge_fdb(self, netns: str, bridge: str, mac: str) -> str:
         """`02:… dev veth0a1b2c3d master cni0`"""
         return self._ask(netns).bridge_fdb(bridge, mac)
+
+    def tunnel(self, netns: str, dev: str) -> str:
+        """Of the module: `tunl0: any/ip remote any local any ttl inherit nopmtudisc`"""
+        return tracing_tunnels.tunnel(self._ask(netns).connection, dev)
+
+    def program(self, netns: str, dev: str, where: str) -> str:
+        """`filter protocol all pref 1 bpf chain 0 handle 0x1 ipip_encap direct-action … id 105 tag …`"""
+        return tracing_tunnels.program(self._ask(netns).connection, dev, where)
 
     def conntrack(self, netns: str, headers: Headers) -> str:
         """The entry a packet with these headers belongs to, whichever its direction and on whichever side of a NAT."""

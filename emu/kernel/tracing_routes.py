@@ -48,7 +48,7 @@ class Asker:
 
     def __init__(self, netns: Netns) -> None:
         self._sock = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        Connection(self._sock)
+        self.connection = Connection(self._sock)
 
     def close(self) -> None:
         self._sock.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Address
 
 from emu.addressing import IPAddress, IPInterface, IPNetwork
 from emu.api.images import Program

@@ -14,7 +14,7 @@ from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
 from emu.trace import entries
 from emu.trace.changed import endpoint, marked
-from emu.trace.model import Cause, CauseKind, Direction, Flow, Headers, Hop, Leg, Path, Verdict
+from emu.trace.model import Cause, CauseKind, Direction, Encapsulation, Flow, Headers, Hop, Leg, Path, Verdict
 
 _VIA = re.compile(r"\bvia (?:inet6? )?(\S+)")
 _DEV = re.compile(r"\bdev (\S+)")
@@ -43,6 +43,8 @@ class Lookup(Protocol):
     def neighbor(self, netns: str, dev: str, ip: IPAddress) -> str: ...
     def fdb(self, netns: str, dev: str, mac: str) -> str: ...
     def bridge_fdb(self, netns: str, bridge: str, mac: str) -> str: ...
+    def tunnel(self, netns: str, dev: str) -> str: ...
+    def program(self, netns: str, dev: str, where: str) -> str: ...
     def conntrack(self, netns: str, headers: Headers) -> str: ...
     def rules(self, netns: str, headers: Headers) -> tuple[str, ...]: ...
 
@@ -148,15 +150,12 @@ class _Asking:
         outer = after.encapsulation.outer if after.encapsulation else None
         if after.direction is Direction.IN:
             if hop.encapsulation and not outer:
-                yield from self._rules(netns, hop.encapsulation.outer)
-                text = self._route(netns, hop.point.ifname, hop.encapsulation.outer.src, hop.encapsulation.outer)
-                yield from _some(CauseKind.LOCAL, netns, text, f"{hop.encapsulation.kind.upper()} taken off by {dev}")
+                yield from self._taken_off(netns, hop.point.ifname, dev, hop.encapsulation)
             elif _goes_up(hop, after):
                 text = self.lookup.bridge_fdb(netns, dev, hop.dst_mac)
                 yield from _some(CauseKind.BRIDGE, netns, text, f"for {dev} itself")
         elif hop.point.role is Role.TUNNEL and after.encapsulation and outer:
-            text = self.lookup.fdb(netns, hop.point.ifname, hop.dst_mac)
-            yield from _some(CauseKind.FDB, netns, text, f"{after.encapsulation.kind.upper()} to {outer.dst}")
+            yield from self._put_on(hop, after.encapsulation)
             rules = tuple(self._rules(netns, outer))
             yield from _in_order(rules, tuple(self._routed(netns, "", dev, outer, outer)))
         elif bridge := self._bridge(after):
@@ -167,6 +166,25 @@ class _Asking:
             yield from _some(CauseKind.BRIDGE, netns, text, f"switched to {dev}")
         else:
             yield from self._routed(netns, self._stack(hop), dev, _going(hop), _going(after))
+
+    def _put_on(self, hop: Hop, around: Encapsulation) -> Iterator[Cause]:
+        netns, dev, effect = hop.point.netns, hop.point.ifname, f"{around.kind.upper()} to {around.outer.dst}"
+        if around.kind == "ipip":
+            text = self.lookup.program(netns, dev, "egress") or self.lookup.tunnel(netns, dev)
+            yield from _some(CauseKind.TUNNEL, netns, text, effect)
+        else:
+            yield from _some(CauseKind.FDB, netns, self.lookup.fdb(netns, dev, hop.dst_mac), effect)
+
+    def _taken_off(self, netns: str, uplink: str, dev: str, around: Encapsulation) -> Iterator[Cause]:
+        """By a program at the uplink, before IP; or by the socket or the protocol of the tunnel, behind INPUT."""
+        effect = f"{around.kind.upper()} taken off by {dev}"
+        program = self.lookup.program(netns, uplink, "ingress") if around.kind == "ipip" else ""
+        if program:
+            yield _cause(CauseKind.TUNNEL, netns, program, effect)
+            return
+        yield from self._rules(netns, around.outer)
+        text = self._route(netns, uplink, around.outer.src, around.outer)
+        yield from _some(CauseKind.LOCAL, netns, text, effect)
 
     def _routed(self, netns: str, iif: str, dev: str, came: Headers, going: Headers) -> Iterator[Cause]:
         """The route to where the packet goes now, for the source it came with, and the next hop's neighbor entry."""

@@ -32,7 +32,7 @@ class Direction(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headers:
     """One IP header and the transport header behind it. Ports are 0 where there are none; for ICMP echo
-    `sport` is the identifier. `proto`: tcp, udp, icmp, icmp6, sctp, or the number as text."""
+    `sport` is the identifier. `proto`: tcp, udp, icmp, icmp6, sctp, ipip, or the number as text."""
 
     src: IPAddress
     dst: IPAddress
@@ -80,6 +80,7 @@ class CauseKind(StrEnum):
     NEIGHBOR = "neighbor"
     FDB = "fdb"
     BRIDGE = "bridge"  # switched by a bridge
+    TUNNEL = "tunnel"  # put into a tunnel, or taken out, by a link that looks nothing up
     LINK = "link"  # the other end of a veth
     LOCAL = "local"  # delivered to, or made by, a socket here
 
@@ -88,7 +89,8 @@ class CauseKind(StrEnum):
 class Cause:
     """Why a packet went on as it did, between this hop and the next. `text` is what the real tool would show:
     a rule as `iptables-save` writes it (with `-t table`), a route as `ip route` prints it, a neighbor as `ip neigh`,
-    an FDB entry as `bridge fdb`. `effect` says what it did: "DNAT to 10.244.2.3:80", "to flannel.1"."""
+    an FDB entry as `bridge fdb`, a tunnel as `ip tunnel` or, by eBPF, `tc filter`. `effect` says what it did:
+    "DNAT to 10.244.2.3:80", "to flannel.1"."""
 
     kind: CauseKind
     netns: str

@@ -11,7 +11,7 @@ from emu.trace.model import CapturePoint, Cause, Direction, Encapsulation, Heade
 @dataclass(slots=True)
 class Packet:
     """`about`: of an ICMP error, the packet it tells of, as its sender saw it. `inside`: of a tunnel's packet, what it
-    carries, with the tunnel's `vni`. `entry` and `reply`: its conntrack entry in the netns it is in."""
+    carries, with the tunnel's kind and `vni`. `entry` and `reply`: its conntrack entry in the netns it is in."""
 
     headers: Headers
     src_mac: str = ""
@@ -19,6 +19,7 @@ class Packet:
     mark: int = 0
     about: Headers | None = None
     inside: Packet | None = None
+    tunnel: str = "vxlan"
     vni: int = 0
     entry: Entry | None = None
     reply: bool = False
@@ -61,7 +62,7 @@ def hop_of(packet: Packet, point: CapturePoint, direction: Direction, optional: 
     if packet.inside is not None:
         inner = packet.inside
         encapsulation = Encapsulation(
-            kind="vxlan",
+            kind=packet.tunnel,
             outer=packet.headers,
             vni=packet.vni,
             outer_src_mac=_known(packet.src_mac),

@@ -15,7 +15,8 @@ from ipaddress import IPv4Address
 
 from emu.netfilter.evaluate import Outcome
 from emu.plan import expectations, render
-from emu.plan.model import IPAddress, Link, Route
+from emu.plan.model import IPAddress, IpipBy, Link, Route
+from emu.trace import tunnels
 from emu.trace.changed import endpoint
 from emu.trace.firewall import At, Choose, Firewall
 from emu.trace.model import CapturePoint, Cause, CauseKind, Direction, Headers, Verdict
@@ -113,6 +114,9 @@ class Simulator:
         self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}{instead}")
         if not self._hook(machine, packet, At("POSTROUTING", oif=dev, next_hop=next_hop)):
             return
+        if machine.links[dev].ipip is not None:
+            self._encapsulate_ipip(machine, machine.links[dev], packet, next_hop)
+            return
         mac = self._neighbor(machine, dev, next_hop)
         if mac is None:
             reason = f"nobody answers ARP for {next_hop} on {self._label(machine)}:{dev}"
@@ -169,8 +173,11 @@ class Simulator:
             self.way.stop("the packet goes in circles")
         elif link.master:
             self._bridge(machine, link, packet)
-        elif packet.dst_mac != self.world.mac((machine.name, link.name)):
+        elif link.ipip is None and packet.dst_mac != self.world.mac((machine.name, link.name)):
             self.way.stop(f"{self._label(machine)}:{link.name} is not {packet.dst_mac.strip('?')}")
+        elif packet.inside is not None and (taken := tunnels.taken_off(machine, link, packet)):
+            self._because(CauseKind.TUNNEL, machine, taken.text, f"IPIP taken off by {taken.link.name}")
+            self._receive(machine, taken.link, packet.inside)
         else:
             self._input(machine, link.name, packet)
 
@@ -239,7 +246,38 @@ class Simulator:
         # The outer packet is the same buffer: it keeps the mark (iptunnel_xmit), but is a flow of its own.
         self._output(machine, Packet(outer, mark=packet.mark, inside=packet, vni=vxlan.vni))
 
+    def _encapsulate_ipip(self, machine: Machine, link: Link, packet: Packet, next_hop: IPAddress) -> None:
+        """The gateway is where the tunnel ends: nobody is asked for a MAC."""
+        assert link.ipip is not None
+        packet.src_mac = packet.dst_mac = ""
+        self._seen(machine, link, packet, Direction.OUT)
+        outer = Headers(src=link.ipip.local, dst=next_hop, proto="ipip", ttl=packet.headers.ttl)
+        around = Packet(outer, mark=packet.mark, inside=packet, tunnel="ipip")
+        self._because(CauseKind.TUNNEL, machine, tunnels.text(machine, link), f"IPIP to {next_hop}")
+        if link.ipip.by is IpipBy.MODULE:
+            self._output(machine, around)
+        else:
+            self._redirect_to_neighbor(machine, link.ipip.dev, around)
+
+    def _redirect_to_neighbor(self, machine: Machine, dev: str, packet: Packet) -> None:
+        """A program at tc has routed the packet (bpf_redirect_neigh): it meets no hook on the way out."""
+        dst = packet.headers.dst
+        route = machine.route(Query(dst, packet.headers.src))
+        if route is None or machine.device(route) != dev:
+            self.way.stop(f"{self._label(machine)} has no route to {dst} by {dev}")
+            return
+        self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}")
+        mac = self._neighbor(machine, dev, route.via or dst)
+        if mac is None:
+            self.way.stop(f"nobody answers ARP for {route.via or dst} on {self._label(machine)}:{dev}")
+            return
+        packet.src_mac, packet.dst_mac = self.world.mac((machine.name, dev)), mac
+        self._transmit(machine, dev, packet)
+
     def _decapsulate(self, machine: Machine, packet: Packet, inside: Packet) -> None:
+        if packet.tunnel == "ipip":
+            self._decapsulate_ipip(machine, inside)
+            return
         for link in machine.links.values():
             vxlan = link.vxlan
             here = vxlan and vxlan.local.version == packet.headers.dst.version  # a VXLAN socket has one family
@@ -249,6 +287,14 @@ class Simulator:
                 self._receive(machine, link, inside)
                 return
         self.way.stop(f"{self._label(machine)} has no VXLAN link {packet.vni} on port {packet.headers.dport}")
+
+    def _decapsulate_ipip(self, machine: Machine, inside: Packet) -> None:
+        link = tunnels.by_module(machine)
+        if link is None:
+            self.way.stop(f"{self._label(machine)} has no IPIP link that is up")
+            return
+        self._because(CauseKind.TUNNEL, machine, tunnels.text(machine, link), f"IPIP taken off by {link.name}")
+        self._receive(machine, link, inside)
 
     # --- the rest -------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,9 @@ from emu.kernel.netns import socket_in
 from emu.plan.diff import diff
 from emu.plan.drift import drift
 from emu.plan.model import Changes, IpipBy, NetnsChange, Plan, Route
-from emu.trace.model import Direction, PacketRecord
+from emu.report.text import trace_text
+from emu.testbed.tracing import trace
+from emu.trace.model import CauseKind, Direction, Flow, PacketRecord
 
 pytestmark = pytest.mark.root
 Sandbox = Callable[[Callable[[], object]], object]
@@ -58,6 +60,23 @@ def places(seen: Sequence[PacketRecord]) -> list[str]:
         for each in seen
         if each.point.role != "fabric"
     ]
+
+
+@pytest.mark.parametrize(("source", "target"), [("default.p1", "10.244.2.1"), ("node1", "10.244.2.1")])
+def test_the_path_is_as_predicted_and_the_tunnel_is_named_as_a_cause(
+    sandbox: Sandbox, source: str, target: str
+) -> None:
+    def run() -> tuple[str, list[str]]:
+        kernel, plan = up(), ipip_lab.plan()
+        result = trace(plan, Flow(netns=source, dst=ip_address(target), proto="icmp"), kernel.netns)
+        hops = (*result.observed.forward.hops, *(result.observed.reply.hops if result.observed.reply else ()))
+        causes = [each for hop in hops for each in hop.causes if each.kind is CauseKind.TUNNEL]
+        assert all(each.text.startswith("filter protocol" if BY is IpipBy.EBPF else "tunl0: ") for each in causes)
+        return "" if result.ok else trace_text(result, color=False), [each.effect for each in causes if each.text]
+
+    there, back = ["IPIP to 192.168.100.12"], ["IPIP to 192.168.100.11"]
+    off = ["IPIP taken off by tunl0"] if BY is IpipBy.EBPF else []
+    assert sandbox(run) == ("", [*there, *off, *back, *off])
 
 
 def test_a_packet_is_seen_at_every_hop_and_in_an_outer_header_between_the_nodes(sandbox: Sandbox) -> None:
