@@ -43,10 +43,10 @@ class Loaded:
         return Place(place.file, line) if place and line else place
 
 
-def topology(path: Path) -> Topology:
-    """`path` is the topology file, or its folder."""
+def topology(path: Path, check: topologyfile.Check = lambda _: None) -> Topology:
+    """`path` is the topology file, or its folder. `check` raises Wrong for what is not this layer's to know."""
     file = topology_file(path)
-    return topologyfile.parse(_read(file), str(file))
+    return topologyfile.parse(_read(file), str(file), check)
 
 
 def topology_file(path: Path) -> Path:
@@ -65,10 +65,10 @@ def manifest_paths(topo: Topology, file: Path) -> tuple[Path, ...]:
     return tuple(file.parent / name for name in topo.manifests)
 
 
-def testbed(path: Path) -> tuple[Topology, Loaded]:
+def testbed(path: Path, check: topologyfile.Check = lambda _: None) -> tuple[Topology, Loaded]:
     """A topology with its manifests."""
     file = topology_file(path)
-    topo = topology(file)
+    topo = topology(file, check)
     loaded = manifests(manifest_paths(topo, file))
     check_images(loaded, images.load_registry(topo.images))
     return topo, loaded

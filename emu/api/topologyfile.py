@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from emu.api import codec, images, topologyrules, tree
@@ -10,8 +11,11 @@ from emu.api.topology import Cni, Topology
 from emu.api.wrong import Wrong
 from emu.errors import InputError, Place
 
+Check = Callable[[Topology], None]
 
-def parse(text: str, file: str) -> Topology:
+
+def parse(text: str, file: str, check: Check = lambda _: None) -> Topology:
+    """`check` knows what this layer does not: the modes. It raises Wrong."""
     documents = list(tree.documents(text, file))
     if len(documents) != 1:
         raise InputError(f"has {len(documents)} YAML documents, must have one", place=Place(file))
@@ -24,6 +28,7 @@ def parse(text: str, file: str) -> Topology:
     topology = codec.decode(Topology, node, place)
     try:
         topologyrules.check(topology)
+        check(topology)
     except Wrong as wrong:
         raise wrong.located(place, node) from None
     images.load_registry(node.get("images") or {}, place)

@@ -29,9 +29,10 @@ class Loaded:
 
 
 def load(path: Path, name: str = "") -> Loaded:
+    from emu import planners
     from emu.api import load as files
 
-    topology, manifests = files.testbed(path)
+    topology, manifests = files.testbed(path, planners.check)
     tell_ignored(manifests.ignored)
     return Loaded(replace(topology, name=name) if name else topology, manifests)
 

@@ -6,15 +6,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from emu.api.images import Image
-from emu.api.objects import Condition, KubeObject, Pod, PodStatus, key_of
+from emu.api.objects import Condition, Key, KubeObject, Pod, PodStatus, key_of
 from emu.api.topology import Topology
 from emu.cluster import report
 from emu.cluster.model import Cluster
 from emu.cluster.resolve import resolve
+from emu.errors import Place
 
 
-def expected(topology: Topology, objects: Iterable[KubeObject], registry: Mapping[str, Image], now: str) -> Cluster:
-    first = resolve(topology, {key_of(each): each for each in objects}, registry, now)
+def expected(
+    topology: Topology,
+    objects: Iterable[KubeObject],
+    registry: Mapping[str, Image],
+    now: str,
+    places: Mapping[Key, Place] | None = None,
+) -> Cluster:
+    """With `places` (of `load.Loaded`) an InputError names file and line."""
+    first = resolve(topology, {key_of(each): each for each in objects}, registry, now, places=places)
     ready = {key: _ready(obj, now) for key, obj in first.objects.items()}
     return resolve(topology, ready, registry, now, previous=first)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from emu import planners
 from emu.api import codec, load, tree
 from emu.api.wrong import Wrong, did_you_mean, shown
 from emu.errors import EmuError, InputError, Place
@@ -39,7 +40,7 @@ def parse(text: str, path: Path, topology: Path | None = None) -> Experiment:
     place = Place(str(path), getattr(node, "line", 0))
     try:
         _outline(node)
-        found, manifests = load.testbed(topology or _topology(node, path))
+        found, manifests = load.testbed(topology or _topology(node, path), planners.check)
         world = World(path, found, manifests)
         steps = tuple(_planned(each, index, path, world) for index, each in enumerate(node["steps"]))
     except Wrong as wrong:

@@ -94,6 +94,7 @@ def launch(
     with _started(name, directory, _Wanted(main, tied=foreground, on_terminal=foreground), progress) as start:
         if foreground:
             start.until_ended()
+            runtime_dir.forget_sockets(name, directory)
 
 
 @contextmanager
@@ -121,6 +122,7 @@ def _started(name: str, directory: Path, wanted: _Wanted, progress: Progress) ->
             yield start
         except BaseException:
             start.abort()
+            runtime_dir.forget_sockets(name, directory)
             raise
         finally:
             start.close()

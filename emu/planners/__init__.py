@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emu.api.topology import Topology
+from emu.api.wrong import Wrong
 from emu.cluster.model import Cluster
 from emu.plan.merge import Fragment, merge
 from emu.plan.model import Plan
 from emu.planners import cni, dns, kubelet, pods, proxy, underlay
 
-__all__ = ["build"]
+__all__ = ["build", "check"]
+
+
+def check(topology: Topology) -> None:
+    """Raises Wrong, at the field of the topology file, for a mode that there is not and for what one does not take."""
+    cni.check(topology)
+    proxy.check(topology)
 
 
 def build(cluster: Cluster) -> Plan:
     """The wanted kernel state. Pure; what did not change since the last call is the same object."""
+    try:
+        check(cluster.topology)
+    except Wrong as wrong:
+        raise wrong.located(None) from None
     return Plan(
         name=cluster.name,
         seed=cluster.seed,

@@ -163,6 +163,7 @@ def test_an_error_of_the_lab_is_raised_in_the_caller_as_it_is():
     with pytest.raises(KernelError, match="ZeroDivisionError"):
         sandbox.launch("one", RUNTIME, lambda lab: print(1 / 0))
     assert "ZeroDivisionError" in (RUNTIME / "one" / "log").read_text()
+    assert sorted(each.name for each in (RUNTIME / "one").iterdir()) == ["lock", "log"]
 
 
 @on_a_pretended_machine
@@ -182,6 +183,7 @@ def test_in_the_foreground_launch_returns_when_the_lab_has_ended():
 
     sandbox.launch("one", RUNTIME, brief, foreground=True)
     assert sandbox.running(RUNTIME) == []
+    assert sorted(each.name for each in (RUNTIME / "one").iterdir()) == ["lock", "log"]
 
 
 @on_a_pretended_machine

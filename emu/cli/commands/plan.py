@@ -51,7 +51,8 @@ def _planned(topology: Path, form: str) -> str:
     from emu.report.plan import plan_text
 
     registry = images.load_registry(loaded.topology.images)
-    cluster = expected(loaded.topology, loaded.manifests.objects, registry, NOW)
+    manifests = loaded.manifests
+    cluster = expected(loaded.topology, manifests.objects, registry, NOW, manifests.places)
     for warning in cluster.warnings:
         click.echo(f"warning: {warning}", err=True)
     return plan_text(planners.build(cluster), form)

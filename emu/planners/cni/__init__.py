@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from emu.errors import InputError
+from emu.api.topology import Topology
+from emu.planners import choices
 from emu.planners.cni import calico_bgp, calico_vxlan, canal, docker, flannel_host_gw, flannel_vxlan
 
 MODES: tuple[ModuleType, ...] = (flannel_vxlan, flannel_host_gw, calico_vxlan, calico_bgp, canal, docker)
 
 
 def mode(name: str) -> ModuleType:
-    for module in MODES:
-        if name == module.NAME:
-            return module
-    raise InputError(f"unknown mode {name}", subject="cni", hint=f"known: {', '.join(m.NAME for m in MODES)}")
+    """Raises Wrong for one that there is not."""
+    return choices.mode("cni", name, MODES)
+
+
+def check(topology: Topology) -> None:
+    """Raises Wrong, at the field, for what the mode does not take."""
+    mode(topology.cni.mode).check(topology)

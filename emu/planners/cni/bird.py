@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import Any
 
 from emu import names
-from emu.cluster.ipam.calico import OPTION as BLOCK_SIZE
+from emu.api.topology import Topology
+from emu.api.wrong import Wrong
 from emu.cluster.model import Cluster, IPAddress, IPInterface, IPNetwork, Node
-from emu.errors import InputError
 from emu.memo import Memo
 from emu.plan.model import Daemon, Expected, File, NetnsKind, NetnsPlan, Route, Sign
 from emu.planners import underlay
@@ -51,20 +52,19 @@ def plan(cluster: Cluster) -> Iterator[NetnsPlan]:
         yield _expected((cluster.name, node.name), node.name, node.blocks, ways, announcers)
 
 
-def _reflectors(cluster: Cluster) -> tuple[str, ...]:
-    """Raises InputError for what is no Node, and for a mesh of too many."""
-    mode = cluster.topology.cni.mode
-    for key in cluster.topology.cni.options:
-        if key not in (REFLECTORS, BLOCK_SIZE):
-            raise InputError(f"unknown option {key}", subject=f"cni {mode}", hint=f"known: {REFLECTORS}, {BLOCK_SIZE}")
-    asked = cluster.topology.cni.options.get(REFLECTORS, ())
-    known = [node.name for node in cluster.nodes]
+def check(topology: Topology) -> None:
+    """Raises Wrong for reflectors that are no Nodes, and for a mesh of too many."""
+    asked = topology.cni.options.get(REFLECTORS, ())
+    known = [node.name for node in topology.nodes]
     if not isinstance(asked, list | tuple) or any(name not in known for name in asked):
-        raise InputError(f"{REFLECTORS} is {asked}, must be a list of nodes", subject=f"cni {mode}")
+        raise Wrong(f"is {asked}, must be a list of nodes", "cni", "options", REFLECTORS)
     if not asked and len(known) > MOST_MESHED:
-        what = f"{len(known)} nodes are too many for a full mesh of BGP sessions, which is for {MOST_MESHED}"
-        hint = f"options: {{{REFLECTORS}: [{', '.join(known[:2])}]}}"
-        raise InputError(what, subject=f"cni {mode}", hint=hint)
+        what = f"has {len(known)} nodes: too many for a full mesh of BGP sessions, which is for {MOST_MESHED}"
+        raise Wrong(what, "nodes", hint=f"cni.options: {{{REFLECTORS}: [{', '.join(known[:2])}]}}")
+
+
+def _reflectors(cluster: Cluster) -> tuple[str, ...]:
+    asked: Any = cluster.topology.cni.options.get(REFLECTORS, ())
     return tuple(asked)
 
 

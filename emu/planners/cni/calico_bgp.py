@@ -45,11 +45,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.plan.merge import Fragment
-from emu.planners.cni import bird, calico_rules, calico_wiring
+from emu.planners.cni import bird, calico_options, calico_rules, calico_wiring
 
 NAME = "calico-bgp"
+
+
+def check(topology: Topology) -> None:
+    calico_options.check(topology, others=(bird.REFLECTORS,))
+    bird.check(topology)
 
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
+from emu.api.topology import Topology
+from emu.api.wrong import Wrong
 from emu.cluster.ipam.calico import OPTION as BLOCK_SIZE
+from emu.cluster.ipam.calico import block_size
+from emu.cluster.nodes import ranges
 from emu.errors import InputError
+from emu.planners import choices
 
 CROSS_SUBNET = "cross_subnet"
 
 
-def flag(mode: str, options: Mapping[str, object], known: str = "") -> bool:
-    """The one switch of a mode, if it has one; the size of blocks is IPAM's, which has looked at it."""
-    for key, value in options.items():
-        if key not in (known, BLOCK_SIZE):
-            hint = f"known: {', '.join(filter(None, (known, BLOCK_SIZE)))}"
-            raise InputError(f"unknown option {key}", subject=f"cni {mode}", hint=hint)
-        if key == known and not isinstance(value, bool):
-            raise InputError(f"{key} is {value}, must be true or false", subject=f"cni {mode}")
-    return bool(options.get(known))
+def check(topology: Topology, known: str = "", *, others: Sequence[str] = ()) -> None:
+    """`known`: the one switch of the mode, if it has one. `others` are looked at elsewhere."""
+    choices.flag("cni", topology.cni.mode, topology.cni.options, known, others=(*others, BLOCK_SIZE))
+    for network in ranges(topology, "pods"):
+        try:
+            block_size(topology, network)
+        except InputError as error:
+            raise Wrong(f"{error.subject}: {error.what}", "cni", "options", BLOCK_SIZE, sentence=True) from None

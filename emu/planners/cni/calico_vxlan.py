@@ -51,10 +51,12 @@ from ipaddress import ip_interface
 
 from emu import names
 from emu.addressing import IPNetwork
+from emu.api.topology import Topology
 from emu.cluster.model import Cluster, IPAddress, IPInterface, Node
 from emu.memo import Memo
 from emu.plan.merge import Fragment
 from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsKind, NetnsPlan, Role, Route, Sysctl, Vxlan
+from emu.planners import choices
 from emu.planners.cni import calico_blocks, calico_options, calico_rules, calico_wiring
 from emu.planners.cni.calico_rules import Tunnel
 
@@ -78,8 +80,13 @@ class Vtep:
     announced: tuple[IPNetwork, ...]
 
 
+def check(topology: Topology) -> None:
+    calico_options.check(topology, calico_options.CROSS_SUBNET)
+    choices.least_mtu(topology, OVERHEAD)
+
+
 def plan(cluster: Cluster) -> Iterator[Fragment]:
-    near = calico_options.flag(NAME, cluster.topology.cni.options, calico_options.CROSS_SUBNET)
+    near = bool(cluster.topology.cni.options.get(calico_options.CROSS_SUBNET))
     underlay = cluster.topology.fabric.mtu
     announced = calico_blocks.announced(cluster)
     for family in cluster.families:

@@ -32,15 +32,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.plan.merge import Fragment
-from emu.planners.cni import calico_rules, calico_wiring, flannel_lease, flannel_vxlan
+from emu.planners.cni import calico_rules, calico_wiring, flannel_vxlan
 
 NAME = "canal"
 
 
+def check(topology: Topology) -> None:
+    flannel_vxlan.check(topology)
+
+
 def plan(cluster: Cluster) -> Iterator[Fragment]:
-    direct = flannel_lease.flag(NAME, cluster.topology.cni.options, flannel_vxlan.DIRECT)
+    direct = bool(cluster.topology.cni.options.get(flannel_vxlan.DIRECT))
     yield from flannel_vxlan.between_nodes(cluster, direct)
     yield from calico_rules.plan(cluster, {}, pools=False)
     yield from calico_wiring.plan(cluster, cluster.topology.fabric.mtu - flannel_vxlan.OVERHEAD[4])

@@ -48,11 +48,13 @@ from ipaddress import IPv4Address, IPv4Network, ip_interface
 
 from emu import names
 from emu.addressing import EVERYTHING
+from emu.api.topology import Topology
+from emu.api.wrong import Wrong, shown
 from emu.cluster.model import Cluster, Pod
-from emu.errors import InputError
 from emu.memo import Memo
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
+from emu.planners import choices
 from emu.planners.cni import docker_rules
 from emu.planners.cni.docker_rules import BRIDGE, Container, Published
 
@@ -68,10 +70,14 @@ class Options:
     mtu: int = DEFAULT_MTU
 
 
+def check(topology: Topology) -> None:
+    options_of(topology.cni.options)
+    if topology.family != "ipv4":
+        raise Wrong(f"is {topology.family}, must be ipv4 with cni {NAME}", "family")
+
+
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     options = options_of(cluster.topology.cni.options)
-    if cluster.families != (4,):
-        raise InputError(f"family is {cluster.topology.family}, must be ipv4", subject=f"cni {NAME}")
     network = cluster.pod_ranges[0]
     for node in cluster.nodes:
         yield _bridge((cluster.name, node.name), cluster.seed, node.name, network, options)
@@ -86,11 +92,10 @@ def options_of(given: Mapping[str, object]) -> Options:
     known = {"docker": VERSIONS, "userland_proxy": (True, False), "mtu": range(68, 65536)}
     for key, value in given.items():
         if key not in known:
-            hint = f"this mode has {', '.join(known)}"
-            raise InputError(f"unknown option {key}", subject=f"cni {NAME}", hint=hint)
+            raise choices.unknown("cni", NAME, key, known)
         if value not in known[key] or isinstance(value, bool) != (key == "userland_proxy"):
             allowed = {"docker": "27 or 28", "userland_proxy": "true or false", "mtu": "68-65535"}
-            raise InputError(f"{key} is {value}, must be {allowed[key]}", subject=f"cni {NAME}")
+            raise Wrong(f"is {shown(value)}, must be {allowed[key]}", "cni", "options", key)
     return Options(**given)  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ PACKET PATH
 
 KERNEL OBJECTS, on each Node
     routes      for every other Node: PODCIDR via its address dev eth0
-    cni0        bridge, PODCIDR's second address; one veth port for each Pod, hairpin on
+    cni0        bridge, PODCIDR's .1, the first host address; one veth port for each Pod, hairpin on
     chains      FLANNEL-POSTRTG (nat), FLANNEL-FWD (filter)
     in a Pod    eth0 with the range's prefix, default via cni0, and a route to the Pod network via cni0
 
@@ -34,18 +34,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.memo import Memo
 from emu.plan.merge import Fragment
 from emu.plan.model import NetnsKind, NetnsPlan, Refusal, Route
+from emu.planners import choices
 from emu.planners.cni import bridge, flannel_lease
 from emu.planners.cni.flannel_lease import Lease
 
 NAME = "flannel-host-gw"
 
 
+def check(topology: Topology) -> None:
+    choices.flag("cni", NAME, topology.cni.options)
+
+
 def plan(cluster: Cluster) -> Iterator[Fragment]:
-    flannel_lease.flag(NAME, cluster.topology.cni.options)
     for family in cluster.families:
         leases = flannel_lease.leases(cluster, family)
         for own in leases:

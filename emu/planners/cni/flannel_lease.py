@@ -5,13 +5,13 @@ Source: flannel-io/flannel pkg/lease, pkg/backend/route_network.go, pkg/ip/iface
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from emu import names
 from emu.addressing import IPNetwork
 from emu.cluster.model import Cluster, IPInterface, Node
-from emu.errors import InputError, PlanError
+from emu.errors import PlanError
 from emu.plan.merge import Rules
 from emu.plan.model import Refusal, Route
 from emu.planners.cni import flannel_rules
@@ -59,14 +59,3 @@ def rules(cluster: Cluster, family: int, own: Lease) -> Iterator[Rules]:
     network = next(range_ for range_ in cluster.pod_ranges if range_.version == family)
     for part in flannel_rules.parts(family, network, own.subnet):
         yield Rules(own.node, part)
-
-
-def flag(mode: str, options: Mapping[str, object], known: str = "") -> bool:
-    """The one option a mode has, true or false; any other is refused."""
-    for key, value in options.items():
-        if key != known:
-            hint = f"this mode has one option: {known}" if known else "this mode has no options"
-            raise InputError(f"unknown option {key}", subject=f"cni {mode}", hint=hint)
-        if not isinstance(value, bool):
-            raise InputError(f"{key} is {value}, must be true or false", subject=f"cni {mode}")
-    return bool(options.get(known))

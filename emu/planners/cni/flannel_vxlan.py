@@ -10,7 +10,9 @@ PACKET PATH
     frame on the bridge itself: it is switched on, TTL and source MAC unchanged, and never routed. The backend's
     reply is a plain switched frame, translated back on the same way. Only if the Node does not know the backend's
     MAC yet does the first packet leave through cni0 itself, and is seen there twice.
-    A Node's own packet to a remote Pod leaves with flannel.1's address (10.244.N.0): MASQUERADE took the device's.
+    A Node's own packet to a remote Pod leaves with flannel.1's address (10.244.N.0): the route's device has no other,
+    so the kernel chooses it. Sent to a ClusterIP it was given eth0's before the address was translated, and
+    MASQUERADE gives it flannel.1's.
     With direct_routing, a Node on the same link is reached as in flannel-host-gw, and only one across a router by
     the tunnel.
 
@@ -18,7 +20,7 @@ KERNEL OBJECTS, on each Node
     flannel.1   VXLAN, nolearning, address PODCIDR's first /32; for every other Node a permanent neighbor (its
                 network address → its flannel.1's MAC), an FDB entry (that MAC → its address), an onlink route
                 (direct_routing: for a Node on the same link, in place of the three, PODCIDR via its address dev eth0)
-    cni0        bridge, PODCIDR's second address; one veth port for each Pod, hairpin on
+    cni0        bridge, PODCIDR's .1, the first host address; one veth port for each Pod, hairpin on
     chains      FLANNEL-POSTRTG (nat), FLANNEL-FWD (filter)
     in a Pod    eth0 with the range's prefix, default via cni0, and a route to the Pod network via cni0
     IPv6        a second device, flannel-v6.1
@@ -47,6 +49,7 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from emu import names
+from emu.api.topology import Topology
 from emu.cluster.model import Cluster, IPAddress
 from emu.memo import Memo
 from emu.plan.merge import Fragment
@@ -62,6 +65,7 @@ from emu.plan.model import (
     Sysctl,
     Vxlan,
 )
+from emu.planners import choices
 from emu.planners.cni import bridge, flannel_lease
 from emu.planners.cni.flannel_lease import Lease
 
@@ -82,8 +86,13 @@ class Vtep:
     mac: str
 
 
+def check(topology: Topology) -> None:
+    choices.flag("cni", topology.cni.mode, topology.cni.options, DIRECT)
+    choices.least_mtu(topology, OVERHEAD)
+
+
 def plan(cluster: Cluster) -> Iterator[Fragment]:
-    direct = flannel_lease.flag(NAME, cluster.topology.cni.options, DIRECT)
+    direct = bool(cluster.topology.cni.options.get(DIRECT))
     yield from between_nodes(cluster, direct)
     yield from bridge.plan(cluster, cluster.topology.fabric.mtu - OVERHEAD[4])
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from emu.errors import InputError
+from emu.api.topology import Topology
+from emu.planners import choices
 from emu.planners.proxy import iptables, none
 
 MODES: tuple[ModuleType, ...] = (iptables, none)
 
 
 def mode(name: str) -> ModuleType:
-    for module in MODES:
-        if name == module.NAME:
-            return module
-    raise InputError(f"unknown mode {name}", subject="proxy", hint=f"known: {', '.join(m.NAME for m in MODES)}")
+    """Raises Wrong for one that there is not."""
+    return choices.mode("proxy", name, MODES)
+
+
+def check(topology: Topology) -> None:
+    """Raises Wrong, at the field, for what the mode does not take."""
+    mode(topology.proxy.mode).check(topology)

@@ -28,12 +28,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from emu.addressing import EVERYTHING
+from emu.api.topology import Topology
+from emu.api.wrong import Wrong, shown
 from emu.cluster.model import Cluster, Frontend, IPAddress, IPNetwork, Node
-from emu.errors import InputError
 from emu.memo import Memo
 from emu.netfilter.model import Chain, Match, Rule, Table
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Hook, NetnsKind, NetnsPlan, RulesetPart, Sysctl
+from emu.planners import choices
 from emu.planners.proxy import iptables_service as service
 from emu.planners.proxy.endpoints import uses_local
 
@@ -59,6 +62,10 @@ class Options:
     tcp_liberal: bool = False
 
 
+def check(topology: Topology) -> None:
+    options_of(topology.proxy.options, EVERYTHING[4])
+
+
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     for node in cluster.nodes:
         yield _sysctls(node.name, cluster)
@@ -74,10 +81,10 @@ def options_of(given: Mapping[str, object], cluster_cidr: IPNetwork) -> Options:
     """Checks the topology's `proxy.options`."""
     for key in given:
         if key not in KNOWN:
-            raise _wrong(f"unknown option {key}", f"known: {', '.join(KNOWN)}")
+            raise choices.unknown("proxy", NAME, key, KNOWN)
     mode = given.get("detectLocalMode", "ClusterCIDR")
     if mode not in ("ClusterCIDR", "None"):
-        raise _wrong(f"detectLocalMode is {mode}, must be ClusterCIDR or None")
+        raise _wrong("detectLocalMode", f"is {shown(mode)}, must be ClusterCIDR or None")
     return Options(
         cluster_cidr=str(cluster_cidr) if mode == "ClusterCIDR" else "",
         masquerade_all=_flag(given, "masqueradeAll", False),
@@ -86,24 +93,24 @@ def options_of(given: Mapping[str, object], cluster_cidr: IPNetwork) -> Options:
     )
 
 
-def _wrong(what: str, hint: str = "") -> InputError:
-    return InputError(what, subject="proxy.options", hint=hint)
+def _wrong(option: str, what: str) -> Wrong:
+    return Wrong(what, "proxy", "options", option)
 
 
 def _flag(given: Mapping[str, object], key: str, default: bool) -> bool:
     value = given.get(key, default)
     if not isinstance(value, bool):
-        raise _wrong(f"{key} is {value!r}, must be true or false")
+        raise _wrong(key, f"is {shown(value)}, must be true or false")
     return value
 
 
 def _ranges(value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise _wrong(f"nodePortAddresses is {value!r}, must be a list of ranges")
+        raise _wrong("nodePortAddresses", f"is {shown(value)}, must be a list of ranges")
     try:
         return tuple(str(ip_network(each)) for each in value)
     except ValueError as error:
-        raise _wrong(f"nodePortAddresses: {error}") from error
+        raise _wrong("nodePortAddresses", f"is wrong: {error}") from error
 
 
 def ruleset(family: int, frontends: Sequence[Frontend], options: Options, node: Node) -> RulesetPart:

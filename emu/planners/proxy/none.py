@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emu.api.topology import Topology
 from emu.cluster.model import Cluster
-from emu.errors import InputError
 from emu.plan.merge import Fragment
+from emu.planners import choices
 
 NAME = "none"
 
 
+def check(topology: Topology) -> None:
+    choices.flag("proxy", NAME, topology.proxy.options)
+
+
 def plan(cluster: Cluster) -> Iterator[Fragment]:
-    for option in cluster.topology.proxy.options:
-        raise InputError(f"unknown option {option}", subject="proxy none", hint="this mode has no options")
     yield from ()

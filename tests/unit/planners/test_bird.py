@@ -10,6 +10,7 @@ import pytest
 import shipped
 from clusters import cluster
 
+from emu import planners
 from emu.api.topology import Cni
 from emu.cluster.model import Cluster
 from emu.errors import InputError
@@ -120,12 +121,12 @@ def test_what_did_not_change_is_the_same_object() -> None:
         (3, {"route_reflectors": ["node9"]}, "route_reflectors is ['node9'], must be a list of nodes"),
         (3, {"route_reflectors": "node1"}, "route_reflectors is node1, must be a list of nodes"),
         (3, {"reflectors": ["node1"]}, "unknown option reflectors"),
-        (51, {}, "51 nodes are too many for a full mesh of BGP sessions, which is for 50"),
+        (51, {}, "51 nodes: too many for a full mesh of BGP sessions, which is for 50"),
     ],
 )
 def test_a_wrong_option_is_refused(nodes: int, options: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
-        planned(calico(nodes, **options))
+        planners.build(calico(nodes, **options))
 
 
 def test_fifty_one_nodes_have_reflectors() -> None:

@@ -162,8 +162,8 @@ def test_without_the_userland_proxy_the_kernel_translates_what_comes_from_docker
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"docker": 26}, "cni docker: docker is 26, must be 27 or 28"),
-        ({"docker": True}, "docker is True, must be 27 or 28"),
+        ({"docker": 26}, "cni.options.docker is 26, must be 27 or 28"),
+        ({"docker": True}, "docker is true, must be 27 or 28"),
         ({"userland_proxy": 1}, "userland_proxy is 1, must be true or false"),
         ({"icc": False}, "unknown option icc"),
     ],
@@ -178,4 +178,4 @@ def test_a_wrong_option_is_refused(options: dict[str, object], message: str) -> 
 def test_another_family_is_refused() -> None:
     cluster = shipped.cluster(ONE)
     with pytest.raises(InputError, match="must be ipv4"):
-        planners.build(replace(cluster, families=(6,)))
+        planners.build(replace(cluster, topology=replace(cluster.topology, family="ipv6")))
