@@ -84,6 +84,12 @@ def terminal(client: Client, request: Request) -> int:
     return int(attachment.result() or 0)
 
 
+def prompt(client: Client) -> int:
+    """The Mininet prompt on this terminal; lines from a file or a pipe are read until it ends."""
+    request = {"do": "prompt"}
+    return terminal(client, request) if os.isatty(0) else direct(client, request, stdin=True)
+
+
 def _copy_size(master: int) -> None:
     with suppress(OSError):
         fcntl.ioctl(master, termios.TIOCSWINSZ, fcntl.ioctl(0, termios.TIOCGWINSZ, struct.pack("4H", 0, 0, 0, 0)))

@@ -13,6 +13,7 @@ import pytest
 from inside import wait_until
 from machine import NAME, emu, emu_started
 
+from emu.kernel import process
 from tests.kernel import leaks
 
 pytestmark = pytest.mark.root
@@ -76,4 +77,15 @@ def test_the_testbed_of_a_mininet_prompt_goes_when_the_terminal_is_closed():
     assert machine.pid()
     os.close(master)
     prompt.wait(10)
+    leaks.nothing_left(before)
+
+
+@machine.on_a_machine
+def test_lines_from_a_pipe_are_run_at_the_mininet_prompt_until_it_ends():
+    before = leaks.snapshot()
+    argv = machine.command("up", "-i", TOPOLOGY)
+    env = {**process.ENVIRONMENT, **machine.PYTHON, "EMU_RUNTIME_DIR": str(machine.RUNTIME)}
+    done = process.run(argv, stdin="client hostname\nnode1 ip route\n", env=env)
+    assert "mininet> client\n" in done.stdout
+    assert "10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink" in done.stdout
     leaks.nothing_left(before)

@@ -27,5 +27,5 @@ def cli(context: Context, command: str | None) -> int:
     """
     server = client(context.testbed)
     if command is None:
-        return attached.terminal(server, {"do": "prompt"})
+        return attached.prompt(server)
     return attached.direct(server, {"do": "prompt", "script": command}, stdin=True)

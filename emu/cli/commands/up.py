@@ -72,4 +72,4 @@ def describe(loaded: starting.Loaded) -> str:
 def _prompt(name: str) -> int:
     from emu.cli import attached
 
-    return attached.terminal(client(name), {"do": "prompt"})
+    return attached.prompt(client(name))
