@@ -6,6 +6,7 @@ EmuError
 │   └── NotFound          … it names what is not there
 ├── Conflict            somebody else wrote first                   exit 4
 ├── Gone                older than what is kept                     exit 4
+├── NoSuchProgram       a Pod, or a Node, has no such program     exit 4
 ├── PlanError           well-formed, but cannot be built            exit 2
 ├── HostError           this machine cannot do it                   exit 3
 │   ├── NotPermitted      … for this user
@@ -85,6 +86,14 @@ class MissingFeature(HostError):
     def __init__(self, feature: str, *, module: str = "", hint: str = "") -> None:
         named = f" (kernel module {module})" if module else ""
         super().__init__(f"this kernel has no {feature}{named}", hint=hint or (module and f"modprobe {module}"))
+
+
+class NoSuchProgram(EmuError):
+    """A Pod's own program is missing, in a container runtime's words: nothing that the lab needs."""
+
+    def __init__(self, program: str) -> None:
+        why = f"stat {program}: no such file or directory" if "/" in program else "executable file not found in $PATH"
+        super().__init__(f'exec: "{program}": {why}')
 
 
 class Conflict(EmuError):

@@ -6,13 +6,14 @@ from typing import Any
 
 from emu.api import load, resources
 from emu.api.load import Loaded
-from emu.api.objects import key_of
+from emu.api.objects import Pod, key_of
 from emu.apiserver import describe as description
 from emu.apiserver import objects
 from emu.apiserver.http import Answer, Request, Text
 from emu.apiserver.results import trace_answer
 from emu.apiserver.status import ApiError
 from emu.apiserver.testbed import Testbed
+from emu.cluster import readiness
 from emu.errors import EmuError, Place
 from emu.plan import expectations
 from emu.report.plan import plan_text
@@ -21,14 +22,16 @@ from emu.report.plan import plan_text
 def status(testbed: Testbed, request: Request) -> Answer:
     """What `emu ls` shows beside the name."""
     cluster = testbed.cluster
-    kinds = [key[0] for key in testbed.store.snapshot().objects]
+    stored = testbed.store.snapshot().objects
+    kinds = [key[0] for key in stored]
+    hopeless = [text for obj in stored.values() if isinstance(obj, Pod) and (text := readiness.hopeless(obj))]
     return {
         "nodes": len(cluster.nodes) if cluster else 0,
         "pods": kinds.count("Pod"),
         "services": kinds.count("Service"),
         "cni": testbed.topology.cni.mode,
         "proxy": testbed.topology.proxy.mode,
-        "warnings": list(cluster.warnings) if cluster else [],
+        "warnings": [*(cluster.warnings if cluster else ()), *hopeless],
         "expected": _expected(testbed, 2),
     }
 

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from emu.errors import EmuError, KernelError, MissingTool
+from emu.errors import EmuError, KernelError, MissingTool, NoSuchProgram
 from emu.kernel import process
 from emu.kernel.netns import Netns
 from emu.kernel.pods import PodHandle, PodNamespaces
@@ -92,7 +92,7 @@ class Daemons:
                 stderr=output,
                 on_exit=lambda code: self._ended(node, daemon.name, code),
             )
-        except MissingTool:
+        except NoSuchProgram:
             raise missing(daemon) from None
         finally:
             os.close(output)

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from emu.errors import KernelError
+from emu.errors import KernelError, MissingTool, NoSuchProgram
 from emu.kernel import process, syscalls, zygote
 from emu.kernel.netns import Netns
 from emu.kernel.process import NULL, Child, HasFd, Namespaces, OnExit
@@ -100,18 +100,21 @@ class PodNamespaces:
         tty: bool = False,
         on_exit: OnExit | None = None,
     ) -> Child:
-        """A program in the Pod; see `process.spawn`."""
-        return process.spawn(
-            argv,
-            namespaces=handle.namespaces,
-            env=env,
-            cwd=cwd or "/",
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            tty=tty,
-            on_exit=on_exit,
-        )
+        """A program in the Pod; see `process.spawn`. Raises NoSuchProgram."""
+        try:
+            return process.spawn(
+                argv,
+                namespaces=handle.namespaces,
+                env=env,
+                cwd=cwd or "/",
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                tty=tty,
+                on_exit=on_exit,
+            )
+        except MissingTool:
+            raise NoSuchProgram(argv[0]) from None
 
     def destroy(self, handle: PodHandle, *, timeout_s: float = 10) -> None:
         """Kill all that runs in the Pod; return when it is gone. Raises KernelError if it is not after `timeout_s`."""

@@ -12,7 +12,7 @@ from emu.api.objects import Pod
 from emu.capture.points import all_points, points
 from emu.capture.recorder import Recorder, opener
 from emu.cluster.model import Cluster
-from emu.errors import EmuError, InputError, MissingTool
+from emu.errors import EmuError, InputError, MissingTool, NoSuchProgram
 from emu.kernel.process import Child
 from emu.plan.drift import Drift, drift
 from emu.plan.model import Plan
@@ -115,8 +115,8 @@ class Testbed(Reconciler):
         name = target if target in plan.netns else targets.source(cluster, target)[0]
         try:
             child = self.host.exec(plan.netns[name], argv, fds, tty, container)
-        except MissingTool:
-            os.write(fds[2], f'exec: "{argv[0]}": executable file not found in $PATH\n'.encode())
+        except (NoSuchProgram, MissingTool):
+            os.write(fds[2], f"{NoSuchProgram(argv[0])}\n".encode())
             return 127
         started(child)
         return child.wait() or 0

@@ -14,7 +14,7 @@ from emu import planners
 from emu.api import images
 from emu.api.objects import Deployment, Key, KubeObject, Node, Objects, Pod, PodStatus, ReplicaSet, key_of
 from emu.api.topology import Topology
-from emu.cluster import lifecycle, objectmap, report, resolve, staleflows, update
+from emu.cluster import lifecycle, objectmap, readiness, report, resolve, staleflows, update
 from emu.cluster.model import Cluster
 from emu.errors import EmuError, InputError, NotFound, Place
 from emu.plan import diff
@@ -281,7 +281,7 @@ class Reconciler:
 
     def missing(self) -> tuple[str, ...]:
         """The Pods that are not ready yet, in words. A Pod that keeps failing is not waited for."""
-        return tuple(text for pod in self._pods() if (text := _unready(pod)))
+        return tuple(text for pod in self._pods() if (text := readiness.unready(pod)))
 
     def _pods(self) -> list[Pod]:
         return [obj for obj in self.store.snapshot().objects.values() if isinstance(obj, Pod)]
@@ -295,21 +295,3 @@ class Reconciler:
 def _applied(existing: KubeObject | None, wanted: KubeObject) -> Applied:
     new = update.updated(existing, wanted)
     return Applied(new, CREATED if existing is None else UNCHANGED if new is existing else CONFIGURED)
-
-
-def _unready(pod: Pod) -> str:
-    """Why a Pod is not ready, "" when it is or when waiting is of no use."""
-    name = f"{pod.metadata.namespace}/{pod.metadata.name}"
-    if pod.metadata.deletion_timestamp or pod.status.phase in ("Succeeded", "Failed"):
-        return ""
-    if any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions):
-        return ""
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    waiting = [each.state.waiting for each in statuses if each.state.waiting]
-    if any(each.reason == "CrashLoopBackOff" for each in waiting):
-        return ""
-    unscheduled = next((each for each in pod.status.conditions if each.reason == "Unschedulable"), None)
-    if unscheduled:
-        return ""
-    why = "; ".join(f"{each.reason} {each.message}".strip() for each in waiting) or pod.status.phase
-    return f"Pod {name} is not ready ({why})"

@@ -22,6 +22,11 @@ from emu.workloads.handlers import HANDLERS
 from emu.workloads.podstatus import stamp
 from emu.workloads.runtime import Handle, OnExit, Runtime
 
+#: What containerd and runc say before the reason.
+NOT_STARTED = (
+    "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
+    "unable to start container process: "
+)
 CANNOT_START = 128  # the exit status that a container runtime reports for a program that never ran
 
 
@@ -118,7 +123,7 @@ def launch(runtime: Runtime, netns: str, pod: PodSandbox, process: Process, *, l
         try:
             return runtime.spawn(netns, pod, argv, env=process.env, cwd=cwd, output_fd=log_fd, on_exit=on_exit)
         except EmuError as error:
-            raise CannotStart(f"failed to start containerd task: exec: {error}") from error
+            raise CannotStart(f"{NOT_STARTED}{error.message}: unknown") from error
     sockets = _listen(runtime, netns, process.program.serve, argv, log_fd)
     try:
         return runtime.serve(netns, pod, process.program.serve, argv, sockets=sockets, log_fd=log_fd, on_exit=on_exit)

@@ -9,6 +9,7 @@ from pathlib import Path
 import leaks
 import pytest
 
+from emu.errors import NoSuchProgram
 from emu.kernel import netns, pods, process, sandbox, syscalls
 from emu.plan.model import File, PodSandbox
 
@@ -117,6 +118,17 @@ def test_ensure_gives_the_same_pod_until_it_is_gone(lab: Lab):
     assert lab.web.ended(5)
     again = lab.makers.ensure(lab.places[0], pod("web"))
     assert lab.output("hostname", again) == "web\n"
+
+
+@in_a_lab
+def test_a_program_that_a_pod_has_not_is_told_in_the_words_of_a_container_runtime(lab: Lab):
+    for program, why in (
+        ("nosuch", "executable file not found in $PATH"),
+        ("/no/such", "stat /no/such: no such file or directory"),
+    ):
+        with pytest.raises(NoSuchProgram) as error:
+            lab.makers.spawn(lab.web, [program], process.ENVIRONMENT)
+        assert str(error.value) == f'exec: "{program}": {why}'
 
 
 @in_a_lab

@@ -11,7 +11,16 @@ from emu.cli.testbeds import client
 from emu.errors import InputError
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+class _Command(click.Command):
+    """With `--` all before it is ours, behind the name too, as with kubectl. Without, the program's words begin behind
+    the name, and none of them is taken for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_interspersed_args = "--" in args
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Command)
 @click.option("-i", "--stdin", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="A terminal of its own (with -i, from a terminal).")
 @click.option("-c", "--container", default="", help="Which container's environment. Default: the first.")
@@ -36,10 +45,11 @@ def exec(
       emu exec client -- curl -s web
       emu exec -it client -- bash
       emu exec node/node1 -- ip route
+      emu exec client -c netshoot -- env
       emu exec -i client -- tee /tmp/x < file
 
     \b
-    Exit status: the program's own; 2 no such Pod, 3 no such program.
+    Exit status: the program's own; 127 no such program, 2 no such Pod.
     """
     argv = command[1:] if command[:1] == ("--",) else command
     if not argv:

@@ -64,6 +64,15 @@ def test_options_of_the_program_stay_its_own(emu, testbed):
     assert emu("exec", "client", "--", "echo", "-t", "-n", "x", "--help").out == "-t -n x --help\n"
 
 
+def test_options_may_stand_behind_the_name_up_to_the_two_dashes(emu, testbed):
+    assert emu("exec", "client", "-c", "shell", "-n", "default", "--", "echo", "-c").out == "-c\n"
+    assert emu("exec", "client", "--nosuch", "--", "true").code == 2
+
+
+def test_without_two_dashes_what_follows_the_name_is_the_programs(emu, testbed):
+    assert emu("exec", "client", "echo", "-c", "x").out == "-c x\n"
+
+
 def test_the_terminal_is_a_real_one_of_the_same_size(on_a_terminal):
     fd = on_a_terminal("exec", "-it", "client", "--", "sh", "-c", "tty && read x && stty size && echo got $x")
     assert "/dev/pts/" in read_until(fd, "\n")

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from emu.api.images import Program
 from emu.api.objects import Container
-from emu.errors import MissingTool
+from emu.errors import NoSuchProgram
 from emu.plan.model import PodSandbox, Process
 from emu.poller import Poller
 from emu.workloads.kubelet import Kubelet
@@ -48,7 +48,7 @@ class FakeRuntime:
 
     def spawn(self, netns, pod, argv, *, env, cwd, output_fd, on_exit):
         if argv[0] in self.programs_missing:
-            raise MissingTool(argv[0], wanted_for="the lab")
+            raise NoSuchProgram(argv[0])
         os.write(output_fd, f"{' '.join(argv)} in {cwd}\n".encode())
         self.started.append(Started(tuple(argv), dict(env), on_exit))
         return self.started[-1]
