@@ -236,6 +236,7 @@ class Daemon:
     reload: tuple[str, ...] = ()  # makes it read its files again; (): it is started again
     status: tuple[str, ...] = ()  # makes it say how it is
     signs: tuple[Sign, ...] = ()  # of being at work, in the output of `status`
+    listens: tuple[tuple[str, int], ...] = ()  # (protocol, port) on all addresses of the Node, for all to use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

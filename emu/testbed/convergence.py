@@ -29,7 +29,7 @@ class Convergence:
         """What has not come yet, in words."""
         missing: list[str] = []
         for netns in list(self._pending(plan)):
-            lacks = self._absent(netns, False)
+            lacks = self._absent(netns, not netns.expected)  # who brings no routes is known by its signs
             missing += lacks
             if not lacks:
                 self._settled[netns.name] = _key(netns)

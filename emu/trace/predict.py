@@ -123,6 +123,8 @@ class _Run:
 def listening(plan: NetnsPlan, proto: str, port: int, address: IPAddress) -> bool | None:
     """True if a container declares the port. A port not declared may be open all the same, as in Kubernetes, where
     `ports` is documentation; then, and on a Node, None. A Pod without containers listens on nothing."""
+    if any((proto, port) in daemon.listens for daemon in plan.daemons):
+        return True
     if plan.kind is not NetnsKind.POD or plan.pod is None:
         return None
     declared = {

@@ -3,6 +3,7 @@ what differs from the plan is named."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from emu.experiment.steps.expect_path import foresee_flow, traced
 from emu.experiment.steps.expect_refusal import check_end, refused
 from emu.experiment.world import World
 from emu.report import text, words
-from emu.trace.model import Verdict
+from emu.trace.model import TraceResult, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,5 +46,12 @@ class ExpectDrop:
             what = "reply" if self.reply else "packet"
             raise Failed(f"the {what} to be dropped", words.ending(leg) if leg else "no reply was seen", account)
         difference = [result.difference.what] if result.difference else []
-        check_end(leg, self.at, self.because, [*difference, *result.drift], account)
+        check_end(leg, self.at, self.because, [*difference, *self._predicted(result), *result.drift], account)
         return Said(text=account)
+
+    def _predicted(self, result: TraceResult) -> Iterator[str]:
+        """Why it ends, where that is no packet's to show: nobody has answered ARP."""
+        if result.matched is not None:
+            path = result.prediction.paths[result.matched]
+            leg = path.reply if self.reply else path.forward
+            yield leg.reason if leg else ""

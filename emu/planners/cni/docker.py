@@ -9,7 +9,8 @@ PACKET PATH
     To anything else: from the host's address, so that the other side sees the host.
     To a container of another host: nowhere. Its address lies in the sender's own 172.17.0.0/16: it is asked for on the
     sender's docker0, where nobody answers, or another container, or the sender itself.
-    To a published port (`hostPort`, docker run -p): host address:PORT, DNAT to the container; across hosts too.
+    To a published port (`hostPort`, docker run -p): host address:PORT, DNAT to the container; across hosts too. Who
+    asks from docker0, or for 127.0.0.1, is served by docker-proxy: the container sees 172.17.0.1.
 
 KERNEL OBJECTS, on each host
     docker0     bridge, the range's first address; one veth port for each container
@@ -17,12 +18,13 @@ KERNEL OBJECTS, on each host
     filter      FORWARD policy DROP; DOCKER-USER; Docker 27: DOCKER, DOCKER-ISOLATION-STAGE-1 and -2;
                 28: DOCKER-FORWARD, DOCKER-CT, DOCKER-INTERNAL, DOCKER-BRIDGE, DOCKER
     raw         28: PREROUTING drops what comes for a container's address by another device than docker0
+    processes   docker-proxy, one for each published port
     container   eth0 with the range's prefix, default via docker0; MAC 02:42 and the address before 28, then any
 
 OPTIONS
     docker: 27 or 28 (28)
     userland_proxy: false: every way to a published port is translated by the kernel (DNAT also from docker0 and for
-    127.0.0.1, route_localnet, hairpin ports). true (the default): see LIMITS
+    127.0.0.1, route_localnet, hairpin ports), and there is no docker-proxy. true (the default)
     mtu: of docker0 and the containers (1500, whatever the uplink has)
 
 BRINGS
@@ -33,6 +35,8 @@ MTU
 
 LIMITS
     IPv4 only. There are no user-defined networks, so no 127.0.0.11 and no names of containers.
+    Docker 28 draws a MAC for each container and tells the neighbors by gratuitous ARP; here it is drawn for each address
+    of a host, so that an address given again has the MAC that its neighbors know.
     dockerd loads br_netfilter until 27 and without the userland proxy; here every host has it, so that packets between
     two containers of a host pass FORWARD.
 
@@ -55,7 +59,7 @@ from emu.memo import Memo
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
 from emu.planners import choices
-from emu.planners.cni import docker_rules
+from emu.planners.cni import docker_proxy, docker_rules
 from emu.planners.cni.docker_rules import BRIDGE, Container, Published
 
 NAME = "docker"
@@ -82,6 +86,8 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
     for node in cluster.nodes:
         yield _bridge((cluster.name, node.name), cluster.seed, node.name, network, options)
         containers = tuple(_container(pod) for pod in cluster.pods_on(node.name))
+        if options.userland_proxy:
+            yield _proxies((cluster.name, node.name), node.name, containers)
         part = docker_rules.part((cluster.name, node.name), network, containers, options.docker, options.userland_proxy)
         yield Rules(node.name, part)
     for pod in cluster.pods:
@@ -123,11 +129,18 @@ def _make_bridge(seed: int, node: str, network: IPv4Network, options: Options) -
 _bridge: Memo[NetnsPlan] = Memo(_make_bridge)
 
 
+def _make_proxies(node: str, containers: tuple[Container, ...]) -> NetnsPlan:
+    return NetnsPlan(name=node, kind=NetnsKind.NODE, owner=node, daemons=docker_proxy.daemons(containers))
+
+
+_proxies: Memo[NetnsPlan] = Memo(_make_proxies)
+
+
 def _make_link(seed: int, pod: Pod, network: IPv4Network, options: Options) -> tuple[NetnsPlan, NetnsPlan]:
     netns, veth = names.pod_netns(pod.namespace, pod.name), names.docker_veth(seed, pod.namespace, pod.name)
     address = pod.addresses[0]
     assert isinstance(address, IPv4Address)
-    drawn = names.mac("container", seed, pod.namespace, pod.name)
+    drawn = names.mac("container", seed, pod.node, address)
     inside = Link(
         name=names.POD_ETH,
         kind="veth",
@@ -156,8 +169,6 @@ def _make_link(seed: int, pod: Pod, network: IPv4Network, options: Options) -> t
             links=(inside,),
             addresses=(Address(dev=names.POD_ETH, address=ip_interface(f"{address}/{network.prefixlen}")),),
             routes=(Route(dst=EVERYTHING[4], dev=names.POD_ETH, via=network.network_address + 1),),
-            # An address given again may have another MAC. Docker 28 tells the neighbors itself.
-            sysctls=(Sysctl(key=f"net.ipv4.conf.{names.POD_ETH}.arp_notify", value="1"),),
         ),
         NetnsPlan(name=pod.node, kind=NetnsKind.NODE, owner=pod.node, links=(outside,)),
     )

@@ -179,3 +179,17 @@ def test_another_family_is_refused() -> None:
     cluster = shipped.cluster(ONE)
     with pytest.raises(InputError, match="must be ipv4"):
         planners.build(replace(cluster, topology=replace(cluster.topology, family="ipv6")))
+
+
+def test_each_published_port_has_a_userland_proxy_unless_that_is_off() -> None:
+    (proxy,) = plan(ONE).netns["node1"].daemons
+    assert " ".join(proxy.argv[3:]) == (
+        "-proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 80"
+    )
+    assert plan(ONE, userland_proxy=False).netns["node1"].daemons == ()
+
+
+def test_what_comes_from_docker0_for_the_host_is_the_userland_proxy_s() -> None:
+    path = send(ONE, "client", "172.17.0.1", 8080)
+    assert arrival(path) == "node1:docker0 172.17.0.3 → 172.17.0.1:8080"
+    assert path.reply is not None and path.reply.hops[0].inner.note == "SYN-ACK"
