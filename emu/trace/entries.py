@@ -21,7 +21,9 @@ def source_is_restored(entry: str, seen: Headers) -> bool:
 def original(entry: str, seen: Headers) -> Headers:
     """The packet as its socket made it: the original direction of its conntrack entry, if that is its direction."""
     fields = _original(entry)
-    if not fields.get("src") or str(seen.src) == fields.get("dst"):
+    to_itself = fields.get("src") == fields.get("dst")  # then the ports tell the directions apart
+    goes_back = str(seen.src) == fields.get("dst") and (not to_itself or str(seen.sport) == fields.get("dport"))
+    if not fields.get("src") or goes_back:
         return seen
     src, dst = address(fields["src"], seen.src), address(fields.get("dst", ""), seen.dst)
     sport = int(fields.get("sport") or fields.get("id") or seen.sport)
