@@ -116,6 +116,7 @@ def test_the_lowest_address_is_given_again_and_its_new_owner_is_reached(testbed:
         lab.delete([("Pod", "default", "web")], grace_period_s=0)
         wait_until(lambda: lab.cluster and len(lab.cluster.pods) == 1, what="web has gone")
         apply(lab, (ONE / "manifests" / "containers.yaml").read_text().replace("name: web,", "name: new,"))
+        assert lab.converge() == ()
         assert "Server name: new" in out(lab, "client", "curl -s -m 3 172.17.0.2")
         assert "Server name: new" in out(lab, "node1", "curl -s -m 3 127.0.0.1:8080")
 

@@ -35,8 +35,8 @@ MTU
 
 LIMITS
     IPv4 only. There are no user-defined networks, so no 127.0.0.11 and no names of containers.
-    Docker 28 draws a MAC for each container and tells the neighbors by gratuitous ARP; here it is drawn for each address
-    of a host, so that an address given again has the MAC that its neighbors know.
+    Docker 28 draws a MAC for each container and tells the neighbors by gratuitous ARP; here it is drawn for each
+    address of a host, so that an address given again has the MAC that its neighbors know.
     dockerd loads br_netfilter until 27 and without the userland proxy; here every host has it, so that packets between
     two containers of a host pass FORWARD.
 

@@ -28,7 +28,8 @@ def commands(plan: Plan) -> Iterator[str]:
                     yield render.command(netns.name, value)
             for daemon in netns.daemons:
                 yield render.command(netns.name, daemon)
-                yield from (f"{file.path}:\n{file.text}" for file in daemon.files)
+                settings = (file for file in daemon.files if file.path not in daemon.argv[:3])  # not programs
+                yield from (f"{file.path}:\n{file.text}" for file in settings)
             yield from (f"{each.by} brings {render.route(each.route)}" for each in netns.expected)
 
 
