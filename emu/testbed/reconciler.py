@@ -150,6 +150,7 @@ class Reconciler:
         changes = diff.diff(self.plan, plan)
         self.host.kernel.apply(changes, plan)
         self.cluster, self.plan = cluster, plan
+        self._convergence.forget(change.name for change in changes.netns if change.daemons)
         if old:
             self.host.flush(staleflows.stale_flows(old.frontends, cluster.frontends), cluster.nodes)
         self.host.follow(changes, plan)
