@@ -30,3 +30,9 @@ reference service-without-endpoints client empty:80
 reference node-to-service node1 nginx-svc:80
 reference cluster-dns client 10.96.0.10:53 --udp
 emu down
+
+topology=two-node-calico-bgp
+emu up "topologies/$topology"
+reference pod-to-pod-other-node client client2 --icmp
+reference pod-to-service client nginx-svc:80
+emu down

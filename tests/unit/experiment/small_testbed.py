@@ -37,7 +37,7 @@ class SmallTestbed:
         self.world = World(experiment.file, experiment.topology, experiment.manifests)
         self.answer, self.ran = answer, list[tuple[str, tuple[str, ...]]]()
         self.seen: Callable[[Way], Way] = lambda way: way
-        self.reply = "connected"
+        self.reply, self.repairs = "connected", 0
         self.rows: Callable[[], Rows] = tuple
 
     def apply(self, loaded: Loaded) -> Sequence[str]:
@@ -81,6 +81,7 @@ class SmallTestbed:
         return Nothing()
 
     def repair(self) -> Sequence[str]:
+        self.repairs += 1
         return ()
 
     def script(self) -> str:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from documented import ROOT
 from small_testbed import SmallTestbed, parsed
 
-from emu.experiment import runner, statistics
+from emu.errors import InputError
+from emu.experiment import load, runner, statistics
 from emu.experiment.model import Outcome, StepResult
 from emu.experiment.testbed import Ran
 from emu.trace.model import Leg, Verdict
@@ -253,3 +255,19 @@ def test_objects_come_and_go(tmp_path: Path) -> None:
     assert kinds.count("Pod") == 3
     assert ("Service", "default", "web") not in testbed.world.cluster.objects
     assert replace(parsed(steps)).steps[1].title == "delete pod/app=web, service/web"
+
+
+BGP = ROOT / "topologies" / "two-node-calico-bgp" / "experiments" / "written-in-a-test.yaml"
+
+
+def test_a_daemon_is_killed_on_its_node_and_mended_by_a_repair(tmp_path: Path) -> None:
+    experiment = load.parse("steps:\n- break: {daemon: bird, on: node1}\n- mend: everything", BGP)
+    testbed = SmallTestbed(experiment)
+    runner.run(experiment, testbed, tmp_path)
+    assert (testbed.ran, testbed.repairs) == ([("node1", ("pkill", "-KILL", "-x", "bird"))], 1)
+
+
+@pytest.mark.parametrize(("name", "on"), [("frr", "node1"), ("bird", "client")])
+def test_a_daemon_that_is_not_there_is_refused_before_anything_starts(name: str, on: str) -> None:
+    with pytest.raises(InputError, match=f"is {name}, must be one of those of {on}"):
+        load.parse(f"steps:\n- break: {{daemon: {name}, on: {on}}}", BGP)
