@@ -85,9 +85,11 @@ def terminal(client: Client, request: Request) -> int:
 
 
 def prompt(client: Client) -> int:
-    """The Mininet prompt on this terminal; lines from a file or a pipe are read until it ends."""
-    request = {"do": "prompt"}
-    return terminal(client, request) if os.isatty(0) else direct(client, request, stdin=True)
+    """The Mininet prompt on this terminal. Lines from a file or a pipe are a script: at its prompt Mininet hands what
+    it can read to the command that runs, and a pipe's next line would be taken for a key."""
+    if os.isatty(0):
+        return terminal(client, {"do": "prompt"})
+    return direct(client, {"do": "prompt", "script": sys.stdin.read()}, stdin=False)
 
 
 def _copy_size(master: int) -> None:
