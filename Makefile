@@ -9,7 +9,7 @@ TOPOLOGY ?= topologies/two-node-flannel-vxlan
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 demo: install
-	.venv/bin/emu verify $(TOPOLOGY) --output captures/runs/$(notdir $(TOPOLOGY))
+	.venv/bin/emu verify $(TOPOLOGY) --hops --output captures/runs/$(notdir $(TOPOLOGY))
 
 test: install-tests lint
 	$(ROOT) .venv/bin/pytest

@@ -105,7 +105,9 @@ def verify(call: Call) -> Any:
 
     results = call.testbed.verify(progress, call.one() if call.fds else None)
     assert call.testbed.plan is not None
-    return verify_answer(results, call.testbed.plan, color=bool(call.request.get("color")))
+    return verify_answer(
+        results, call.testbed.plan, color=bool(call.request.get("color")), hops=bool(call.request.get("hops"))
+    )
 
 
 def trace(call: Call) -> Any:

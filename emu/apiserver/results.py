@@ -20,15 +20,17 @@ def trace_answer(result: TraceResult, *, color: bool) -> dict[str, Any]:
     }
 
 
-def verify_answer(results: Sequence[TraceResult], plan: Plan, *, color: bool) -> dict[str, Any]:
-    """`files`: what is kept of a run, by name."""
+def verify_answer(results: Sequence[TraceResult], plan: Plan, *, color: bool, hops: bool = False) -> dict[str, Any]:
+    """`files`: what is kept of a run, by name. With `hops` the text has every path hop by hop, else a line for each,
+    and the hops of those that went another way."""
     from emu.plan import render
 
     title = f"{plan.name}: every path"
     as_json, as_junit = json.traces_json(results), junit.junit(plan.name, results)
     return {
         "ok": bool(results) and all(each.ok for each in results),
-        "text": "\n".join(text.trace_text(each, color) for each in results) + "\n" + text.summary(results, color),
+        "text": "".join(f"{text.trace_text(each, color)}\n" for each in results if hops or not each.ok)
+        + text.summary(results, color),
         "json": as_json,
         "junit": as_junit,
         "files": {

@@ -112,7 +112,7 @@ class Testbed(Reconciler):
         """Run a program in a Pod or on a Node and wait for it; its exit status, 127 when there is none of
         that name. With `tty` the descriptors are the slave end of a pseudo-terminal."""
         cluster, plan = self._current()
-        name = target if target in plan.netns else targets.source(cluster, target)[0]
+        name = target if target in plan.netns else targets.place(cluster, target)
         try:
             child = self.host.exec(plan.netns[name], argv, fds, tty, container)
         except (NoSuchProgram, MissingTool):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from emu.api.objects import Pod, Service
+from emu.api.load import str_of
+from emu.api.objects import Service
+from emu.api.wrong import did_you_mean
 from emu.cluster.model import Cluster, IPAddress
-from emu.errors import InputError
+from emu.errors import InputError, NotFound
 from emu.names import pod_netns
 from emu.trace.model import Flow
 
@@ -35,12 +36,32 @@ def source(cluster: Cluster, text: str) -> tuple[str, str]:
         return pod_netns(pod.namespace, pod.name), pod.key
     if text in (*_nodes(cluster), *_routers(cluster)):
         return text, text
-    raise InputError(f"no Pod or Node is called {text!r}", hint=f"one of: {', '.join(_sources(cluster))}")
+    raise _missing(text, cluster)
 
 
-def _sources(cluster: Cluster) -> Iterator[str]:
-    yield from (*_nodes(cluster), *_routers(cluster))
-    yield from (pod.key.removeprefix("default/") for pod in cluster.pods)
+def place(cluster: Cluster, text: str) -> str:
+    """The netns to run something in: NAMESPACE/POD, or a Node's or router's name, which may have a namespace before it
+    where that has no such Pod. Raises NotFound."""
+    pod = next((pod for pod in cluster.pods if pod.key == text), None)
+    if pod:
+        return pod_netns(pod.namespace, pod.name)
+    namespace, slash, name = text.rpartition("/")
+    if name in (*_nodes(cluster), *_routers(cluster)):
+        return name
+    raise NotFound("pods" if slash else "nodes", name, hint=did_you_mean(name, _names(cluster, namespace or "default")))
+
+
+def _missing(text: str, cluster: Cluster) -> InputError:
+    return InputError(
+        f"no Pod or Node is called {text!r}",
+        hint=did_you_mean(text.removeprefix("pod/"), _names(cluster)) or "emu get pods,nodes -A",
+    )
+
+
+def _names(cluster: Cluster, namespace: str = "default") -> tuple[str, ...]:
+    """As they may be typed: a Pod of the namespace without it."""
+    pods = (pod.key.removeprefix(f"{namespace}/") for pod in cluster.pods)
+    return (*_nodes(cluster), *_routers(cluster), *pods)
 
 
 def _nodes(cluster: Cluster) -> tuple[str, ...]:
@@ -57,7 +78,13 @@ def target(cluster: Cluster, text: str) -> Target:
     for found in (_literal(name), _service(cluster, name, port), _pod(cluster, name, port), _node(cluster, name)):
         if found:
             return found if not port.isdecimal() else Target(found.address, _number(port, text), found.protocol)
-    raise InputError(f"no Pod, Node, Service or address is called {name!r}", hint="emu get pods,services,nodes -A")
+    services = (
+        str_of(key).partition(" ")[2].removeprefix("default/") for key in cluster.objects if key[0] == Service.KIND
+    )
+    raise InputError(
+        f"no Pod, Node, Service or address is called {name!r}",
+        hint=did_you_mean(name, (*_names(cluster), *services)) or "emu get pods,services,nodes -A",
+    )
 
 
 def flow(cluster: Cluster, source_text: str, target_text: str, proto: str = "") -> Flow:
@@ -138,8 +165,3 @@ def _node(cluster: Cluster, name: str) -> Target | None:
     router = next((router for router in cluster.routers if router.name == name.removeprefix("router/")), None)
     found = node or (router.ports[0] if router else None)
     return Target(found.addresses[0].ip, 0, "") if found else None
-
-
-def pod_of(cluster: Cluster, namespace: str, name: str) -> Pod | None:
-    found = cluster.objects.get((Pod.KIND, namespace, name))
-    return found if isinstance(found, Pod) else None

@@ -26,8 +26,9 @@ PACKETS = "all.pcapng"
     "--output", "folder", type=click.Path(path_type=Path, file_okay=False), help="Keep packets, commands and report."
 )
 @click.option("-o", "form", type=click.Choice(["text", "json", "junit"]), default="text", help="How to print it.")
+@click.option("--hops", is_flag=True, help="Print every path hop by hop. Default: those that are not as predicted.")
 @click.pass_obj
-def verify(context: Context, topology: str, folder: Path | None, form: str) -> int:
+def verify(context: Context, topology: str, folder: Path | None, form: str, hops: bool) -> int:
     """Prove every kind of path of a cluster with packets.
 
     TOPOLOGY is a topology file or folder: it is brought up if it does not run, and then taken down again. Without
@@ -36,7 +37,7 @@ def verify(context: Context, topology: str, folder: Path | None, form: str) -> i
     \b
     Examples:
       emu verify topologies/two-node-flannel-vxlan
-      emu verify topologies/two-node-flannel-vxlan --output captures/runs/demo
+      emu verify topologies/two-node-flannel-vxlan --output captures/runs/demo --hops
       emu verify running -o junit > junit.xml
 
     \b
@@ -47,15 +48,15 @@ def verify(context: Context, topology: str, folder: Path | None, form: str) -> i
     Exit status: 0 every observed path is a predicted one, 1 one is not, 2 a file is wrong, 3 this machine cannot.
     """
     with _testbed(context, topology) as server:
-        answer = _verify(server, folder)
+        answer = _verify(server, folder, hops)
     click.echo(answer[form], nl=False)
     if folder:
         click.echo(f"kept in {folder}: {', '.join(sorted(each.name for each in folder.iterdir()))}", err=True)
     return 0 if answer["ok"] else 1
 
 
-def _verify(server: Client, folder: Path | None) -> dict[str, Any]:
-    request = {"do": "verify", "color": output.color()}
+def _verify(server: Client, folder: Path | None, hops: bool) -> dict[str, Any]:
+    request = {"do": "verify", "color": output.color(), "hops": hops}
     if folder is None:
         return _result(attached.Attachment(server, request, []))
     _make(folder)

@@ -63,6 +63,18 @@ def test_verify_ends_with_1_when_one_is_not(emu, broken):
     assert 'tests="2" failures="1"' in said.out
 
 
+def test_verify_prints_a_line_for_each_path_and_hops_when_asked(emu, testbed):
+    assert emu("verify").out == "✓ one (tcp)\n✓ two (tcp)\n2 of 2 paths are as predicted\n"
+    assert emu("verify", "--hops").out.count("the observed path is the predicted one") == 2
+
+
+def test_verify_prints_the_hops_of_what_went_another_way(emu, broken):
+    said = emu("verify", "broken").out
+    assert said.startswith("two (tcp)\n  ✗ ")
+    assert said.endswith("1 of 2 paths are as predicted\n")
+    assert "one (tcp)\n  ✓" not in said
+
+
 def test_verify_keeps_packets_commands_and_reports(emu, testbed, tmp_path):
     said = emu("verify", "running", "--output", str(tmp_path / "a" / "b"))
     kept = {each.name: each.read_text() for each in (tmp_path / "a" / "b").iterdir()}

@@ -1,0 +1,55 @@
+"""What a user names on the command line, and what is said of a name that nothing has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from cluster_world import cluster, pod, service, topology
+
+from emu.api.topology import Fabric, Ranges, RouterEntry
+from emu.cluster.model import Cluster
+from emu.errors import InputError, NotFound
+from emu.testbed import targets
+
+
+@pytest.fixture(scope="module")
+def where() -> Cluster:
+    fabric = Fabric(switches=("left", "right"), routers=(RouterEntry(name="r1", links=("left", "right")),))
+    made = topology(2, ranges=Ranges(nodes=("192.168.101.0/24", "192.168.102.0/24")), fabric=fabric)
+    nodes = tuple(replace(node, switch=switch) for node, switch in zip(made.nodes, fabric.switches, strict=True))
+    return cluster(pod("client"), pod("other"), service("web"), topo=replace(made, nodes=nodes))
+
+
+@pytest.mark.parametrize(
+    ("text", "netns"),
+    [("default/client", "default.client"), ("node1", "node1"), ("r1", "r1"), ("default/r1", "r1")],
+)
+def test_a_program_runs_in_a_pod_on_a_node_or_a_router(where: Cluster, text: str, netns: str) -> None:
+    assert targets.place(where, text) == netns
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "hint"),
+    [
+        ("default/nope", 'pods "nope" not found', ""),
+        ("default/cleint", 'pods "cleint" not found', "did you mean client?"),
+        ("nod1", 'nodes "nod1" not found', "did you mean node1?"),
+    ],
+)
+def test_a_name_that_nothing_has_is_said_as_typed(where: Cluster, text: str, told: str, hint: str) -> None:
+    with pytest.raises(NotFound) as error:
+        targets.place(where, text)
+    assert (error.value.message, error.value.hint) == (told, hint)
+
+
+def test_a_trace_names_what_is_near_and_no_more(where: Cluster) -> None:
+    with pytest.raises(InputError) as error:
+        targets.flow(where, "cleint", "web:80")
+    assert (error.value.message, error.value.hint) == ("no Pod or Node is called 'cleint'", "did you mean client?")
+    with pytest.raises(InputError) as error:
+        targets.flow(where, "client", "webb:80")
+    assert error.value.hint == "did you mean web?"
+    with pytest.raises(InputError) as error:
+        targets.flow(where, "zzz", "web:80")
+    assert error.value.hint == "emu get pods,nodes -A"
