@@ -148,6 +148,7 @@ class Cluster:
     objects: Objects
     routers: tuple[Router, ...] = ()
     warnings: tuple[str, ...] = ()
+    ipip_module: bool = True  # of this machine's kernel; without it tunl0 is realised by eBPF
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)

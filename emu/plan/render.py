@@ -140,7 +140,7 @@ def _script(plan: Plan) -> Iterator[str]:
         programs = [value for value in change.added if isinstance(value, TcProgram)]
         rest = (value for value in change.added if not isinstance(value, TcProgram))
         yield from (_inside(change.name, each) for value in rest for each in _lines(change.name, value))
-        yield from (_inside(change.name, each) for each in render_tc.script(change.name, programs))
+        yield from render_tc.script(change.name, programs)
         yield from (_heredoc(change.name, table, plan.iptables) for _, table in change.tables if table)
         yield from (_daemon(change.name, daemon) for _, daemon in change.daemons if daemon)
         yield from (f"# {each.by} brings {route(each.route)}" for each in change.new.expected)

@@ -25,25 +25,23 @@ def listed(program: TcProgram) -> str:
 
 
 def script(netns: str, programs: Iterable[TcProgram]) -> Iterator[str]:
-    """Lines to be run inside the netns."""
+    """Lines to be run outside the netns: what is mounted within `ip netns exec` is seen nowhere else."""
+    inside = f"ip netns exec {netns}"
     loaded: set[str] = set()
     for program in programs:
         pin = _pin(netns, program.file)
         if program.file not in loaded:
             loaded.add(program.file)
-            yield _in_shell(f"mountpoint -q {PINS} || {{ mkdir -p {PINS}; mount -t bpf bpf {PINS}; }}; mkdir -p {pin}")
+            yield f"mkdir -p {PINS}; mountpoint -q {PINS} || mount -t bpf bpf {PINS}; mkdir -p {pin}"
             yield f"bpftool prog loadall {OBJECTS.format(program.file)} {pin} pinmaps {pin}"
-            yield _in_shell(f"bpftool map update pinned {pin}/config key 0 0 0 0 value {_bytes(program)}")
-        yield f"tc qdisc replace dev {program.dev} clsact"
-        yield tc_filter(netns, program)
+            written = f"bpftool map update pinned {pin}/config key 0 0 0 0 value {_bytes(program)}"
+            yield f"{inside} sh -c {shlex.quote(written)}"
+        yield f"{inside} tc qdisc replace dev {program.dev} clsact"
+        yield f"{inside} {tc_filter(netns, program)}"
 
 
 def _pin(netns: str, file: str) -> str:
     return f"{PINS}/{netns}-{file}"
-
-
-def _in_shell(text: str) -> str:
-    return f"sh -c {shlex.quote(text)}"
 
 
 def _bytes(program: TcProgram) -> str:

@@ -32,7 +32,7 @@ def build(cluster: Cluster) -> Plan:
         netns=merge(_fragments(cluster)),
         zone=dns.zone(cluster),
         iptables=cluster.topology.iptables,
-        notes=(*cluster.warnings, *underlay.notes(cluster)),
+        notes=(*cluster.warnings, *underlay.notes(cluster), *cni.notes(cluster)),
     )
 
 

@@ -17,6 +17,7 @@ from emu.api.topology import Topology
 from emu.cluster import lifecycle, objectmap, readiness, report, resolve, staleflows, update
 from emu.cluster.model import Cluster
 from emu.errors import EmuError, InputError, NotFound, Place
+from emu.kernel import programs
 from emu.plan import diff
 from emu.plan.model import Changes, Plan
 from emu.store import Store
@@ -146,7 +147,7 @@ class Reconciler:
         and names that say the same. Called with the lock held."""
         before, old = self.store.snapshot().objects, self.cluster
         cluster = self._resolved(before, [self._with_uid(each, before) for each in puts], tuple(deletes), places)
-        plan = planners.build(cluster)
+        plan = planners.build(replace(cluster, ipip_module=programs.has_module()))
         changes = diff.diff(self.plan, plan)
         self.host.kernel.apply(changes, plan)
         self.cluster, self.plan = cluster, plan

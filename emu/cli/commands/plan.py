@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -48,6 +49,7 @@ def _planned(topology: Path, form: str) -> str:
     from emu import planners
     from emu.api import images
     from emu.cluster.expected import expected
+    from emu.kernel import programs
     from emu.report.plan import plan_text
 
     registry = images.load_registry(loaded.topology.images)
@@ -55,4 +57,4 @@ def _planned(topology: Path, form: str) -> str:
     cluster = expected(loaded.topology, manifests.objects, registry, NOW, manifests.places)
     for warning in cluster.warnings:
         click.echo(f"warning: {warning}", err=True)
-    return plan_text(planners.build(cluster), form)
+    return plan_text(planners.build(replace(cluster, ipip_module=programs.has_module())), form)

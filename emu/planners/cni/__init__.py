@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 
 from emu.api.topology import Topology
+from emu.cluster.model import Cluster
 from emu.planners import choices
-from emu.planners.cni import calico_bgp, calico_vxlan, canal, docker, flannel_host_gw, flannel_vxlan
+from emu.planners.cni import calico_bgp, calico_ipip, calico_vxlan, canal, docker, flannel_host_gw, flannel_vxlan
 
-MODES: tuple[ModuleType, ...] = (flannel_vxlan, flannel_host_gw, calico_vxlan, calico_bgp, canal, docker)
+MODES: tuple[ModuleType, ...] = (flannel_vxlan, flannel_host_gw, calico_vxlan, calico_bgp, calico_ipip, canal, docker)
 
 
 def mode(name: str) -> ModuleType:
@@ -19,3 +20,9 @@ def mode(name: str) -> ModuleType:
 def check(topology: Topology) -> None:
     """Raises Wrong, at the field, for what the mode does not take."""
     mode(topology.cni.mode).check(topology)
+
+
+def notes(cluster: Cluster) -> tuple[str, ...]:
+    """What the mode has to say of this plan."""
+    told = getattr(mode(cluster.topology.cni.mode), "notes", None)
+    return tuple(told(cluster)) if told else ()

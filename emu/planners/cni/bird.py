@@ -18,7 +18,7 @@ from emu.memo import Memo
 from emu.plan.model import Daemon, Expected, File, NetnsKind, NetnsPlan, Route, Sign
 from emu.planners import underlay
 from emu.planners.cni import bird_conf, calico_blocks
-from emu.planners.cni.bird_conf import Peer, Speaker
+from emu.planners.cni.bird_conf import Peer, Speaker, Way
 
 NAME = "bird"
 CONFIG = "/run/bird/bird.conf"
@@ -36,7 +36,19 @@ class Announcer:
     networks: tuple[IPNetwork, ...]
 
 
-def plan(cluster: Cluster) -> Iterator[NetnsPlan]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """A device that IPv4 routes lead through; with `cross_subnet` only those to Nodes of another Node network."""
+
+    device: str
+    cross_subnet: bool
+
+    def way(self, own: IPInterface, peer: IPAddress) -> Way:
+        near = self.cross_subnet and peer in own.network
+        return Way(address=peer, dev=names.UPLINK if near else self.device, onlink=not near)
+
+
+def plan(cluster: Cluster, tunnel: Tunnel | None = None) -> Iterator[NetnsPlan]:
     reflectors = _reflectors(cluster)
     announced = calico_blocks.announced(cluster)
     gateways = underlay.gateways(cluster)
@@ -48,8 +60,17 @@ def plan(cluster: Cluster) -> Iterator[NetnsPlan]:
     for node in cluster.nodes:
         ways = tuple((each, gateways[each.network]) for each in node.addresses)
         peers = tuple(_peers(cluster, node, reflectors))
-        yield _daemon((cluster.name, node.name), node, cluster.pod_ranges, peers)
-        yield _expected((cluster.name, node.name), node.name, node.blocks, ways, announcers)
+        tunnelled = tuple(_tunnelled(cluster, node, tunnel)) if tunnel else ()
+        yield _daemon((cluster.name, node.name), node, cluster.pod_ranges, peers, tunnelled)
+        yield _expected((cluster.name, node.name), node.name, node.blocks, ways, announcers, tunnelled)
+
+
+def _tunnelled(cluster: Cluster, own: Node, tunnel: Tunnel) -> Iterator[Way]:
+    here = next(address for address in own.addresses if address.version == 4)
+    for node in cluster.nodes:
+        for address in node.addresses:
+            if node.name != own.name and address.version == 4:
+                yield tunnel.way(here, address.ip)
 
 
 def check(topology: Topology) -> None:
@@ -77,7 +98,9 @@ def _peers(cluster: Cluster, own: Node, reflectors: tuple[str, ...]) -> Iterator
             yield Peer(node=node.name, address=address.ip, client=client, meshed=not reflectors)
 
 
-def _make_daemon(node: Node, pools: tuple[IPNetwork, ...], peers: tuple[Peer, ...]) -> NetnsPlan:
+def _make_daemon(
+    node: Node, pools: tuple[IPNetwork, ...], peers: tuple[Peer, ...], tunnelled: tuple[Way, ...]
+) -> NetnsPlan:
     addresses = tuple(address.ip for address in node.addresses)
     speaker = Speaker(
         node=node.name,
@@ -86,6 +109,7 @@ def _make_daemon(node: Node, pools: tuple[IPNetwork, ...], peers: tuple[Peer, ..
         blocks=node.blocks,
         pools=pools,
         peers=peers,
+        ways=tunnelled,
     )
     daemon = Daemon(
         name=NAME,
@@ -113,17 +137,28 @@ Ways = tuple[tuple[IPInterface, IPAddress], ...]  # a Node's own address, the ga
 
 
 def _make_expected(
-    node: str, blocks: tuple[IPNetwork, ...], ways: Ways, announcers: tuple[Announcer, ...]
+    node: str,
+    blocks: tuple[IPNetwork, ...],
+    ways: Ways,
+    announcers: tuple[Announcer, ...],
+    tunnelled: tuple[Way, ...],
 ) -> NetnsPlan:
+    by_tunnel = {way.address: way for way in tunnelled}
     own = [Route(dst=block, type="blackhole", protocol=NAME) for block in blocks]
     others = (
-        Route(dst=network, dev=names.UPLINK, via=_next_hop(each.address, ways), protocol=NAME)
+        _learned(network, by_tunnel.get(each.address), _next_hop(each.address, ways))
         for each in announcers
         if each.node != node
         for network in each.networks
     )
     routes = tuple(Expected(route=route, by=NAME, within_s=WITHIN_S) for route in (*own, *others))
     return NetnsPlan(name=node, kind=NetnsKind.NODE, owner=node, expected=routes)
+
+
+def _learned(network: IPNetwork, way: Way | None, next_hop: IPAddress) -> Route:
+    if way is None:
+        return Route(dst=network, dev=names.UPLINK, via=next_hop, protocol=NAME)
+    return Route(dst=network, dev=way.dev, via=way.address, onlink=way.onlink, protocol=NAME)
 
 
 def _next_hop(address: IPAddress, ways: Ways) -> IPAddress:

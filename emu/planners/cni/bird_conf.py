@@ -17,6 +17,7 @@ from emu.cluster.model import IPAddress, IPNetwork
 
 AS_NUMBER = 64512
 CLUSTER_ID = IPv4Address("244.0.0.1")  # the one of Calico's documentation, for all reflectors together
+NEXT_HOPS = "nh"
 SUFFIX = {4: "", 6: "6"}
 
 
@@ -37,8 +38,18 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """By which link another Node is a next hop, where not the routing table says it. `onlink`: through a tunnel, where
+    it is on no network of the link."""
+
+    address: IPAddress
+    dev: str
+    onlink: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Speaker:
-    """A Node as BIRD knows it. `addresses`, `pools` and `blocks` are of all its families."""
+    """A Node as BIRD knows it. `addresses`, `pools` and `blocks` are of all its families; `ways` are of IPv4."""
 
     node: str
     router_id: IPv4Address
@@ -46,6 +57,7 @@ class Speaker:
     blocks: tuple[IPNetwork, ...]
     pools: tuple[IPNetwork, ...]
     peers: tuple[Peer, ...]
+    ways: tuple[Way, ...] = ()
 
     def own(self, family: int) -> tuple[IPNetwork, ...]:
         return tuple(block for block in self.blocks if block.version == family)
@@ -69,7 +81,8 @@ def _lines(own: Speaker) -> Iterator[str]:
     for family in families:
         yield from _filters(own, family)
         yield from _local(own, family)
-        yield from _template(family)
+        yield from _ways(own.ways if family == 4 else ())
+        yield from _template(family, NEXT_HOPS if family == 4 and own.ways else "")
     for peer in own.peers:
         yield from _session(own, peer)
 
@@ -110,12 +123,29 @@ def _local(own: Speaker, family: int) -> Iterator[str]:
     yield "}"
 
 
-def _template(family: int) -> Iterator[str]:
+def _ways(ways: tuple[Way, ...]) -> Iterator[str]:
+    """Calico's BIRD is told by `krt_tunnel` to send what it learns through a tunnel; this one has no such thing. A
+    table of its own, in which next hops are looked up, says the same."""
+    if not ways:
+        return
+    yield f"ipv4 table {NEXT_HOPS};"
+    yield "protocol static next_hops {"
+    yield f"  ipv4 {{ table {NEXT_HOPS}; }};"
+    for way in ways:
+        yield f"  route {way.address}/32 via {way.address}%{way.dev}{' onlink' if way.onlink else ''};"
+    yield "}"
+
+
+def _template(family: int, table: str) -> Iterator[str]:
     yield f"template bgp bgp_template{SUFFIX[family]} {{"
     yield f"  local as {AS_NUMBER};"
     yield "  multihop;"
     yield f"  ipv{family} {{"
-    yield "    gateway recursive;  # by the route to the Node that said it, which may be across a router"
+    if table:
+        yield "    gateway recursive;"
+        yield f"    igp table {table};"
+    else:
+        yield "    gateway recursive;  # by the route to the Node that said it, which may be across a router"
     yield "    import all;"
     yield f"    export filter calico_export_to_bgp_peers{SUFFIX[family]};"
     yield "    add paths on;"
