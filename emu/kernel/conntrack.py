@@ -18,7 +18,7 @@ from emu.plan.model import IPAddress
 
 log = logging.getLogger(__name__)
 
-_CT_GET, _CT_DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
+CT_NEW, _CT_GET, _CT_DELETE = 0x100, 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
 _TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO, _TIMEOUT, _MARK, _USE = 1, 2, 3, 4, 7, 8, 11
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _SEEN_REPLY, _ASSURED = 2, 4
@@ -67,7 +67,8 @@ class Entry:
         name = "unknown" if self.orig.proto.isdigit() else self.orig.proto
         parts = [f"{name:<8} {self.number} {self.timeout_s}", self.state, str(self.orig)]
         parts += ["" if self.status & _SEEN_REPLY else "[UNREPLIED]", str(self.reply)]
-        parts += ["[ASSURED]" if self.status & _ASSURED else "", f"mark={self.mark} use={self.use}"]
+        parts += ["[ASSURED]" if self.status & _ASSURED else "", f"mark={self.mark}"]
+        parts += [f"use={self.use}" if self.use else ""]  # the news of an entry do not say it
         return " ".join(part for part in parts if part)
 
 
@@ -131,7 +132,7 @@ def _entries(connection: Connection, family: int) -> list[Entry]:
         if error.errno in (errnos.EOPNOTSUPP, errnos.EINVAL, errnos.ENOENT):
             return []
         raise
-    return [_entry(body) for body in bodies]
+    return [entry_of(body) for body in bodies]
 
 
 def _head(family: int) -> bytes:
@@ -142,7 +143,8 @@ def _deletion(entry: Entry, family: int) -> Request:
     return Request(_CT_DELETE, 0, _head(family) + attr(_TUPLE_ORIG | NLA_F_NESTED, entry.raw))
 
 
-def _entry(body: bytes) -> Entry:
+def entry_of(body: bytes) -> Entry:
+    """Of a message of the kernel's: one of its list, or the news of one that is new."""
     found = attributes(body[4:])
     number, orig = _tuple(found[_TUPLE_ORIG])
     state = ""

@@ -3,21 +3,23 @@ of the flow (`FlowTrace`), the rest is asked for when it is wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from emu.kernel import conntrack, tracing_tunnels
-from emu.kernel.conntrack import Tuple
+from emu.kernel.conntrack import Entry, Tuple
 from emu.kernel.netns import Netns
 from emu.kernel.tracing_flow import FlowTrace
 from emu.kernel.tracing_routes import Asker
 from emu.plan.model import IPAddress
-from emu.trace.model import Headers
+from emu.trace import conntrack as trace_conntrack
+from emu.trace.conntrack import Tracked
+from emu.trace.model import Flow, Headers
 
 __all__ = ["FlowTrace", "KernelLookup"]
 
 
 class KernelLookup:
-    """Implements `trace.explain.Lookup`: every answer is "" or () when there is nothing. `close` when done."""
+    """Implements `trace.explain.Lookup`: every answer is "", () or None when there is nothing. `close` when done."""
 
     def __init__(self, netns_of: Callable[[str], Netns], trace: FlowTrace | None = None) -> None:
         self._netns_of, self._trace = netns_of, trace
@@ -67,10 +69,21 @@ class KernelLookup:
         """`filter protocol all pref 1 bpf chain 0 handle 0x1 ipip_encap direct-action … id 105 tag …`"""
         return tracing_tunnels.program(self._ask(netns).connection, dev, where)
 
-    def conntrack(self, netns: str, headers: Headers) -> str:
+    def conntrack(self, netns: str, headers: Headers) -> Tracked | None:
         """The entry a packet with these headers belongs to, whichever its direction and on whichever side of a NAT."""
-        found = conntrack.entries(self._netns_of(netns), headers.src.version)
-        return next((str(entry) for entry in found if _of(entry.orig, headers) or _of(entry.reply, headers)), "")
+        found = self._entries(netns, headers.src.version)
+        return next((_tracked(entry) for entry in found if _of(entry.orig, headers) or _of(entry.reply, headers)), None)
+
+    def requests(self, flow: Flow) -> tuple[Tracked, ...]:
+        """The entries, at the sender's, whose first packet was the flow's request; of a flow without a source port
+        there may be several."""
+        found = map(_tracked, self._entries(flow.netns, flow.dst.version))
+        return tuple(each for each in found if _asked(each.original, flow))
+
+    def _entries(self, netns: str, family: int) -> Iterator[Entry]:
+        """As they are now; then as they were when they were new."""
+        yield from conntrack.entries(self._netns_of(netns), family)
+        yield from self._trace.connections(netns) if self._trace else ()
 
     def rules(self, netns: str, headers: Headers) -> tuple[str, ...]:
         """The rules a packet with these headers matched: `-t nat -A KUBE-SERVICES …`."""
@@ -80,6 +93,22 @@ class KernelLookup:
         if netns not in self._askers:
             self._askers[netns] = Asker(self._netns_of(netns))
         return self._askers[netns]
+
+
+def _asked(one: trace_conntrack.Tuple, flow: Flow) -> bool:
+    ports = (flow.sport or one.sport, 0 if flow.proto == "icmp" else flow.dport)
+    return (one.dst, one.proto.rstrip("6")) == (flow.dst, flow.proto) and (one.sport, one.dport) == ports
+
+
+def _tracked(entry: Entry) -> Tracked:
+    return Tracked(str(entry), _ends(entry.orig), _ends(entry.reply))
+
+
+def _ends(one: Tuple) -> trace_conntrack.Tuple:
+    """Of ICMP the kernel's tuple has the type and code as well."""
+    proto = one.proto.replace("icmpv6", "icmp6")
+    dport = 0 if proto in trace_conntrack.ICMP else one.dport
+    return trace_conntrack.Tuple(one.src, one.dst, proto, one.sport, dport)
 
 
 def _of(one: Tuple, headers: Headers) -> bool:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address
 
 from emu.errors import EmuError, KernelError
-from emu.kernel import process
+from emu.kernel import conntrack, process
 from emu.kernel.netlink import NETLINK_NETFILTER, messages
 from emu.kernel.netns import Netns, socket_in
 from emu.kernel.tracing_events import NFT_MSG_TRACE, NUMBERS, TABLE, Traversals
@@ -23,7 +23,7 @@ from emu.kernel.tracing_rules import RuleTexts
 from emu.plan.model import IPAddress
 from emu.trace.model import Headers
 
-_GROUP_TRACE = 9  # NFNLGRP_NFTRACE
+_GROUP_CONNTRACK, _GROUP_TRACE = 1, 9  # NFNLGRP_CONNTRACK_NEW, NFNLGRP_NFTRACE
 _SO_RCVBUFFORCE, _QUEUE = 33, 8 << 20
 _PRIORITY = -350  # behind defragmentation (-400), ahead of raw (-300)
 _ICMP = {4: "icmp", 6: "icmpv6"}
@@ -74,10 +74,19 @@ class FlowTrace:
         texts = (self._text_of(netns, headers.src.version).text(each) for each in matched)
         return tuple(text for text in texts if text)
 
+    def connections(self, netns: str) -> tuple[conntrack.Entry, ...]:
+        """The conntrack entries that are new in `netns`, those too that are gone again: a RST that is the first answer
+        takes its entry along."""
+        listener = self._listeners.get(netns)
+        if listener is None:
+            return ()
+        listener.traversals()
+        return tuple(listener.connections)
+
     @property
-    def lost(self) -> bool:
-        """Whether the kernel had more events than there was room for."""
-        return any(listener.lost for listener in self._listeners.values())
+    def lost(self) -> tuple[str, ...]:
+        """The namespaces whose kernel had more events than there was room for: what is known of them is not all."""
+        return tuple(name for name, listener in self._listeners.items() if listener.lost)
 
     def close(self) -> list[EmuError]:
         """Switch tracing off everywhere; what could not be undone is returned."""
@@ -111,11 +120,12 @@ class Listener:
     def __init__(self, netns: Netns, variant: str) -> None:
         self.open, self.lost = True, False
         self._traversals = Traversals()
+        self.connections: list[conntrack.Entry] = []
         self._sock = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         with suppress(PermissionError):  # an ordinary user: what the machine grants
             self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE)
         # A socket without a port number of its own would be taken for the kernel, which does not hear itself.
-        self._sock.bind((0, 1 << (_GROUP_TRACE - 1)))
+        self._sock.bind((0, 1 << (_GROUP_TRACE - 1) | 1 << (_GROUP_CONNTRACK - 1)))
         self._legacy = LegacyLog(netns) if variant == "legacy" else None
 
     def traversals(self) -> Traversals:
@@ -123,6 +133,8 @@ class Listener:
             for kind, body in self._read(self._sock):
                 if kind == NFT_MSG_TRACE:
                     self._traversals.feed(body)
+                elif kind == conntrack.CT_NEW:
+                    self.connections.append(conntrack.entry_of(body))
             if self._legacy:
                 self._add_legacy(self._legacy)
         return self._traversals

@@ -22,6 +22,8 @@ def outcome(result: TraceResult) -> str:
     total = len(result.prediction.paths)
     if result.matched is None:
         return result.difference.what if result.difference else "nothing was predicted"
+    if result.unproven:
+        return f"not proven: {result.unproven}"
     if total == 1:
         return "the observed path is the predicted one"
     chance = result.prediction.paths[result.matched].forward.probability

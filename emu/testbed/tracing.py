@@ -35,17 +35,17 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
         recorder = Recorder(points, opener(netns_of), lenient=True)
         try:
             reply = send(flow) if send else _request(flow, prediction, netns_of)
+            sent = replace(flow, sport=reply.sport or flow.sport)
             recorder.settle()
         finally:
             capture = recorder.stop()
-        sent = replace(flow, sport=reply.sport or flow.sport)
         taken, notes = without_copies(records(capture.frames), plan)
-        seen = correlate(taken, sent, _destinations(prediction), _masqueraded(prediction))
         with KernelLookup(netns_of, rules) as lookup:
+            seen = correlate(taken, sent, [each.leaving for each in lookup.requests(sent)])
             observed = explain(seen, plan, lookup, flow)
         unseen = send is not None and not seen.forward.hops and bool(_first_hops(prediction))
-        warnings = (*notes, *_warnings(recorder, rules), *([_sent_nothing(flow)] if unseen else []))
-    matched, difference = compare(prediction, observed)
+        warnings = (*notes, *_warnings(recorder), *([_sent_nothing(flow)] if unseen else []))
+    matched, difference = compare(prediction, observed, plan.netns.keys() - set(rules.lost))
     return TraceResult(
         flow=sent,
         prediction=prediction,
@@ -55,6 +55,7 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
         reply_text=reply.text,
         dropped_by_capture=sum(capture.drops.values()),
         warnings=warnings,
+        unproven=_unproven(rules.lost),
     )
 
 
@@ -72,11 +73,13 @@ def _sent_nothing(flow: Flow) -> str:
     return f"the command sent no {flow.proto} packet to {endpoint(flow.dst, flow.dport)}"
 
 
-def _warnings(recorder: Recorder, rules: FlowTrace) -> Iterator[str]:
+def _unproven(lost: Collection[str]) -> str:
+    return f"the kernel had more trace events than there was room for ({', '.join(lost)})" if lost else ""
+
+
+def _warnings(recorder: Recorder) -> Iterator[str]:
     for point in recorder.absent:
         yield f"there is no interface {point}"
-    if rules.lost:
-        yield "the kernel had more trace events than there was room for"
 
 
 def watched(plan: Plan, prediction: Prediction) -> tuple[CapturePoint, ...]:
@@ -96,17 +99,6 @@ def addresses(prediction: Prediction) -> set[IPAddress]:
 
 def _outer(prediction: Prediction) -> Iterator[Headers]:
     return (hop.encapsulation.outer for hop in _hops(prediction) if hop.encapsulation)
-
-
-def _destinations(prediction: Prediction) -> Collection[tuple[IPAddress, int]]:
-    forward = (hop for path in prediction.paths for hop in path.forward.hops)
-    return {(hop.inner.dst, hop.inner.dport) for hop in forward}
-
-
-def _masqueraded(prediction: Prediction) -> bool:
-    """Before the request is first seen: a Node's own, with a port that nobody knows beforehand."""
-    origins = (cause for path in prediction.paths for cause in path.forward.origin)
-    return any(" -j MASQUERADE" in cause.text for cause in origins)
 
 
 def _hops(prediction: Prediction) -> Iterator[Hop]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from emu.errors import EmuError
-from emu.netfilter import normal, parse
 from emu.trace.changed import flow_text
-from emu.trace.model import CauseKind, Difference, Direction, Encapsulation, Headers, Hop, Leg, Path, Prediction
+from emu.trace.compare_causes import missing_cause
+from emu.trace.model import Difference, Direction, Encapsulation, Headers, Hop, Leg, Path, Prediction
 
 _PASSIVE = "seen nowhere"
 _NOTES = ("SYN-ACK", "RST", "echo reply", "echo request", "unreachable")
 
 
-def compare(prediction: Prediction, observed: Path) -> tuple[int | None, Difference | None]:
+def compare(
+    prediction: Prediction, observed: Path, asked: Collection[str] = ()
+) -> tuple[int | None, Difference | None]:
     """The index of the predicted path that was taken, or the difference from the one it follows longest.
-    In a predicted hop a port 0, an empty MAC and an empty note may be anything."""
+    In a predicted hop a port 0, an empty MAC and an empty note may be anything. `asked`: the netns whose kernel was
+    asked for all its reasons; one named there that tells of no rule is one where no rule matched."""
     nearest: tuple[int, Difference] | None = None
     for index, path in enumerate(prediction.paths):
-        agreed, difference = _path(path, observed)
+        agreed, difference = _path(path, observed, asked)
         if difference is None:
             return index, None
         if nearest is None or agreed > nearest[0]:
@@ -66,7 +68,7 @@ class _Pair:
     got: Hop | None
 
 
-def _path(predicted: Path, observed: Path) -> tuple[int, Difference | None]:
+def _path(predicted: Path, observed: Path, asked: Collection[str] = ()) -> tuple[int, Difference | None]:
     """How many hops agree before the first difference."""
     agreed = 0
     for name, expected, got in _legs(predicted, observed):
@@ -77,7 +79,7 @@ def _path(predicted: Path, observed: Path) -> tuple[int, Difference | None]:
                 return agreed, _difference(name, pair, before, wrong)
             agreed += 1
             before = pair.got or before
-        cause = _wrong_cause(name, expected, got) if expected and got else None
+        cause = missing_cause(name, expected, got, asked) if expected and got else None
         if cause:
             return agreed, cause
     return agreed, None
@@ -185,35 +187,3 @@ def place(hop: Hop) -> str:
     tunnel = f", {_tunnel(hop.encapsulation)}" if hop.encapsulation else ""
     name = hop.point.label or hop.point.netns
     return f"{verb} {name} through {hop.point.ifname} ({flow_text(hop.inner)}{tunnel})"
-
-
-def _wrong_cause(leg: str, expected: Leg, got: Leg) -> Difference | None:
-    """A predicted rule that the packet did not match, in a netns where rules were traced."""
-    traced = _rules(got)
-    for netns, lines in _rules(expected).items():
-        seen = {_normal(line) for line in traced.get(netns, ())}
-        missing = [line for line in lines if _normal(line) not in seen] if seen else []
-        if missing:
-            index = next(i for i, hop in enumerate(got.hops) if hop.point.netns == netns)
-            what = f"{leg} hop {index + 1}: in {netns} the packet did not match the expected rule {missing[0]}"
-            return Difference(leg=leg, index=index, expected=None, observed=got.hops[index], what=what)
-    return None
-
-
-def _rules(leg: Leg) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for cause in (*leg.origin, *(cause for hop in leg.hops for cause in hop.causes)):
-        if cause.kind is CauseKind.RULE:
-            found.setdefault(cause.netns, []).append(cause.text)
-    return found
-
-
-def _normal(line: str) -> object:
-    """A rule as a value, however it is spelled; the text itself where it cannot be read."""
-    words = line.split(maxsplit=2)
-    table, rest = (words[1], words[2]) if words[:1] == ["-t"] and len(words) == 3 else ("filter", line)
-    try:
-        chain, rule = parse.rule(rest)
-    except (EmuError, ValueError):
-        return line
-    return (table, chain, normal.normal(rule))

@@ -38,6 +38,38 @@ class Tuple:
         return f"src={self.src} dst={self.dst} {ports}"
 
 
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A kernel's entry: `original` as the first packet came, `reply` as its answer comes, `text` as `conntrack -L`
+    prints it."""
+
+    text: str
+    original: Tuple
+    reply: Tuple
+
+    @property
+    def leaving(self) -> Tuple:
+        """The first packet once all NAT is done."""
+        return self.reply.inverse()
+
+    def is_answer(self, seen: Headers) -> bool:
+        """A packet of the reply's direction, on either side of the NAT; where both fit, there is none."""
+        one = tuple_of(seen)
+        return one not in (self.original, self.leaving) and one in (self.reply, self.original.inverse())
+
+    def sent_on(self, seen: Headers) -> Headers:
+        """A packet of the original direction, with the destination that DNAT gives it: that which answers."""
+        if (seen.src, seen.dst) != (self.original.src, self.original.dst):
+            return seen
+        dport = seen.dport if seen.proto in ICMP else self.reply.sport
+        return replace(seen, dst=self.reply.src, dport=dport)
+
+    def as_made(self, seen: Headers) -> Headers:
+        """The packet as its sender's socket made it, before any NAT of this entry."""
+        made = self.reply if self.is_answer(seen) else self.original
+        return replace(seen, src=made.src, dst=made.dst, sport=made.sport, dport=made.dport)
+
+
 def _port(port: int) -> str:
     return str(port) if port else "*"
 

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from emu.plan.model import IPAddress, Role
+from emu.plan.model import Role
 from emu.trace.changed import flow_text, with_changes
+from emu.trace.conntrack import ICMP, Tuple, tuple_of
 from emu.trace.model import Direction, Flow, Headers, Hop, Leg, PacketRecord, Path, Verdict
 
-ICMP = ("icmp", "icmp6")
+OPENING = {"tcp": "SYN", "icmp": "echo request", "icmp6": "echo request"}
 ERRORS = ("unreachable", "time exceeded", "fragmentation needed", "parameter problem")
 # A frame keeps its time stamp from a port to the bridge above, so on the way in the port comes first,
 # and on the way out the port comes last.
 _STACKED = (Role.BRIDGE, Role.TUNNEL)
 
-Destination = tuple[IPAddress, int]
 
-
-def correlate(
-    records: Iterable[PacketRecord], flow: Flow, backends: Collection[Destination] = (), any_port: bool = False
-) -> Path:
-    """`backends`: destinations NAT may have given the request before it is first seen, as for a Node's own packet;
-    `any_port`: it may have changed the source port as well."""
+def correlate(records: Iterable[PacketRecord], flow: Flow, translated: Collection[Tuple] = ()) -> Path:
+    """`translated`: what NAT had made of the request when it left its sender, as the sender's own conntrack tells;
+    empty where that knows nothing of it. The sender's port, if the flow has one, tells the request from all others."""
     packets = _packets(records)
-    request = _request(packets, flow, {(flow.dst, flow.dport), *backends}, any_port)
+    request = next((packet for packet in packets if _is_request(packet[0], flow, translated)), None)
     if request is None:
         return Path(forward=Leg(hops=(), verdict=Verdict.DROPPED, reason="the request was seen nowhere"))
     forward = _leg(request)
@@ -62,31 +59,18 @@ def _position(record: PacketRecord) -> tuple[int, int, int]:
     return (-record.inner.ttl, record.time_ns, int(stacked == (record.direction is Direction.IN)))
 
 
-def _request(
-    packets: Sequence[list[PacketRecord]], flow: Flow, destinations: Collection[Destination], any_port: bool
-) -> list[PacketRecord] | None:
-    leaving = [packet for packet in packets if _leaves(packet[0], flow)]
-    exact = (packet for packet in leaving if _goes_to(packet[0], flow, {(flow.dst, flow.dport)}))
-    translated = (packet for packet in leaving if _goes_to(packet[0], flow, destinations, any_port))
-    return next(exact, None) or next(translated, None)
-
-
-def _leaves(record: PacketRecord, flow: Flow) -> bool:
+def _is_request(record: PacketRecord, flow: Flow, translated: Collection[Tuple]) -> bool:
+    """The packet that opens the flow, as it leaves its sender; not one of a connection that was there before."""
     inner = record.inner
     if inner is None or record.point.netns != flow.netns or record.direction is not Direction.OUT:
         return False
     proto = "icmp6" if flow.proto == "icmp" and flow.dst.version == 6 else flow.proto
-    return inner.proto == proto and not is_error(inner) and inner.note not in ("echo reply", "SYN-ACK", "RST")
-
-
-def _goes_to(record: PacketRecord, flow: Flow, destinations: Collection[Destination], any_port: bool = False) -> bool:
-    inner = record.inner
-    assert inner is not None
-    if inner.proto in ICMP:
-        return inner.dst in {address for address, _ in destinations}
-    there = (inner.dst, inner.dport)
-    same_source = any_port or inner.sport == flow.sport or not flow.sport or there != (flow.dst, flow.dport)
-    return there in destinations and same_source
+    if inner.proto != proto or (proto in OPENING and inner.note != OPENING[proto]):
+        return False
+    if translated:
+        return tuple_of(inner) in translated
+    dport = 0 if proto in ICMP else flow.dport
+    return (inner.dst, inner.dport, inner.sport) == (flow.dst, dport, flow.sport or inner.sport)
 
 
 def _answers(record: PacketRecord, forward: Sequence[Hop]) -> bool:

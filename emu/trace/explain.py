@@ -12,8 +12,9 @@ from typing import Protocol
 from emu.addressing import EVERYTHING
 from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
-from emu.trace import entries
+from emu.trace.addresses import address, to_endpoint
 from emu.trace.changed import endpoint, marked
+from emu.trace.conntrack import Tracked
 from emu.trace.model import Cause, CauseKind, Direction, Encapsulation, Flow, Headers, Hop, Leg, Path, Verdict
 
 _VIA = re.compile(r"\bvia (?:inet6? )?(\S+)")
@@ -26,7 +27,7 @@ DNAT = "DNAT to "
 
 
 class Lookup(Protocol):
-    """What a kernel answers; "" or () where there is nothing. `rules`: those the packet matched in that netns,
+    """What a kernel answers; "", () or None where there is nothing. `rules`: those the packet matched in that netns,
     as iptables text with `-t table`; `headers` are as the packet came into the netns."""
 
     def route(  # noqa: PLR0917
@@ -45,7 +46,7 @@ class Lookup(Protocol):
     def bridge_fdb(self, netns: str, bridge: str, mac: str) -> str: ...
     def tunnel(self, netns: str, dev: str) -> str: ...
     def program(self, netns: str, dev: str, where: str) -> str: ...
-    def conntrack(self, netns: str, headers: Headers) -> str: ...
+    def conntrack(self, netns: str, headers: Headers) -> Tracked | None: ...
     def rules(self, netns: str, headers: Headers) -> tuple[str, ...]: ...
 
 
@@ -83,7 +84,7 @@ class _Asking:
         dev, via = _DEV.search(text), _VIA.search(text)
         if not dev:
             return replace(leg, reason=f"{where} has no route to {flow.dst}")
-        next_hop = entries.address(via[1], flow.dst) if via else flow.dst
+        next_hop = address(via[1], flow.dst) if via else flow.dst
         neighbor = self.lookup.neighbor(netns, dev[1], next_hop)
         told = (*_some(CauseKind.ROUTE, netns, text, f"to {dev[1]}"), *_some(CauseKind.NEIGHBOR, netns, neighbor, ""))
         if "lladdr" in neighbor:
@@ -96,9 +97,10 @@ class _Asking:
             return
         netns, seen = first.point.netns, first.inner
         entry = self.lookup.conntrack(netns, seen)
-        yield from self._rules(netns, entries.original(entry, seen))
-        if entries.source_is_restored(entry, seen):
-            yield _cause(CauseKind.CONNTRACK, netns, entry, f"source back to {endpoint_of(seen)}")
+        made = entry.as_made(seen) if entry else seen
+        yield from self._rules(netns, made)
+        if entry and entry.is_answer(seen) and endpoint_of(made) != endpoint_of(seen):
+            yield _cause(CauseKind.CONNTRACK, netns, entry.text, f"source back to {endpoint_of(seen)}")
         yield from self._routed(netns, "", first.point.ifname, seen, _going(first))
 
     def _step(self, hop: Hop, after: Hop | None, rules: Sequence[Cause], reply: bool) -> Iterator[Cause]:
@@ -123,7 +125,8 @@ class _Asking:
         if hop.direction is Direction.OUT:
             return
         netns = hop.point.netns
-        going = _sent_on(rules, hop.inner) or entries.translated(self.lookup.conntrack(netns, hop.inner), hop.inner)
+        entry = self.lookup.conntrack(netns, hop.inner)
+        going = _sent_on(rules, hop.inner) or (entry.sent_on(hop.inner) if entry else hop.inner)
         text = self._route(netns, self._stack(hop), going.src, going)
         if text.startswith("local"):
             shown = endpoint(going.dst, going.dport)
@@ -142,7 +145,8 @@ class _Asking:
         source = (a.src, a.sport) != (b.src, b.sport)
         shown = endpoint(b.src, b.sport) if source else endpoint(b.dst, b.dport)
         effect = f"{'source' if source else 'destination'} {'back to' if reply else 'becomes'} {shown}"
-        yield from _some(CauseKind.CONNTRACK, hop.point.netns, self.lookup.conntrack(hop.point.netns, a), effect)
+        if entry := self.lookup.conntrack(hop.point.netns, a):
+            yield _cause(CauseKind.CONNTRACK, hop.point.netns, entry.text, effect)
 
     def _within(self, hop: Hop, after: Hop) -> Iterator[Cause]:
         """One netns: taken out of a tunnel, put into one, switched, or routed."""
@@ -200,7 +204,7 @@ class _Asking:
 
     def _next_hop(self, netns: str, dev: str, route: str, going: Headers) -> Iterator[Cause]:
         via = _VIA.search(route)
-        next_hop = entries.address(via[1], going.dst) if via else going.dst
+        next_hop = address(via[1], going.dst) if via else going.dst
         yield from _some(CauseKind.NEIGHBOR, netns, self.lookup.neighbor(netns, dev, next_hop), "")
 
     def _route(self, netns: str, iif: str, src: IPAddress, to: Headers) -> str:
@@ -233,7 +237,7 @@ def _sent_on(rules: Sequence[Cause], seen: Headers) -> Headers | None:
     """The packet behind a rule that changed its destination; no later hop shows it where it ends here."""
     for cause in rules:
         if cause.effect.startswith(DNAT):
-            return entries.to_endpoint(cause.effect.removeprefix(DNAT), seen)
+            return to_endpoint(cause.effect.removeprefix(DNAT), seen)
     return None
 
 

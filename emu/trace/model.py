@@ -184,7 +184,8 @@ class TraceResult:
     reply_text: str = ""  # what the request printed or got
     dropped_by_capture: int = 0
     warnings: tuple[str, ...] = field(default=())
+    unproven: str = ""  # why it cannot be told whether the path is the predicted one; "": it can
 
     @property
     def ok(self) -> bool:
-        return self.matched is not None
+        return self.matched is not None and not self.unproven

@@ -112,7 +112,8 @@ class Lab:
             self._send(asked)
             found = records(recorder.stop().frames)
         with KernelLookup(self.kernel.netns, rules) as lookup:
-            observed = explain(correlate(found, asked, BACKENDS), self.plan, lookup)
+            seen = correlate(found, asked, [each.leaving for each in lookup.requests(asked)])
+            observed = explain(seen, self.plan, lookup)
         matched, difference = compare(prediction, observed)
         return TraceResult(flow=asked, prediction=prediction, observed=observed, matched=matched, difference=difference)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 from ipaddress import ip_address
@@ -12,7 +13,7 @@ from capture_lab import Lab, Sandbox
 from emu.kernel.netns import socket_in
 from emu.kernel.process import run
 from emu.kernel.tracing import FlowTrace, KernelLookup
-from emu.trace.model import Headers
+from emu.trace.model import Flow, Headers
 
 pytestmark = pytest.mark.root
 
@@ -264,7 +265,7 @@ def test_what_the_kernel_does_not_know_is_an_empty_answer(sandbox: Sandbox) -> N
                 lookup.rules("node1", nothing),
             ]
 
-    assert sandbox(inside) == ["", "", "", "", "", ()]
+    assert sandbox(inside) == ["", "", "", "", None, ()]
 
 
 def test_a_policy_route_is_found_by_its_mark(sandbox: Sandbox) -> None:
@@ -276,6 +277,24 @@ def test_a_policy_route_is_found_by_its_mark(sandbox: Sandbox) -> None:
             return lookup.route("node1", None, ip_address("10.9.0.1"), "", 7)
 
     assert sandbox(inside) == "10.9.0.0/16 via 10.0.0.1 dev cni0 table 100"
+
+
+def test_a_connection_that_a_rst_has_ended_at_once_is_remembered(sandbox: Sandbox) -> None:
+    """The kernel forgets it with the RST (tcp_packet, net/netfilter/nf_conntrack_proto_tcp.c)."""
+
+    def inside() -> None:
+        lab = RoutedLab()
+        flow = Flow(netns="node1", dst=SERVER, proto="tcp", dport=9)
+        with FlowTrace({"node1": lab.netns["node1"]}, "tcp", [SERVER]) as trace:
+            with socket_in(lab.netns["node1"], socket.AF_INET, socket.SOCK_STREAM) as sock:
+                assert sock.connect_ex((str(SERVER), 9)) == errno.ECONNREFUSED
+                port = sock.getsockname()[1]
+            with KernelLookup(lab.netns.__getitem__, trace) as lookup:
+                (request,) = lookup.requests(flow)
+        assert request.original == request.leaving
+        assert (request.leaving.dst, request.leaving.sport) == (SERVER, port)
+
+    sandbox(inside)
 
 
 def without_timeout(entry: str) -> str:
@@ -290,7 +309,8 @@ def test_every_packet_of_a_connection_finds_its_conntrack_entry(sandbox: Sandbox
 
             def entry(src: object, sport: int, dst: object, dport: int) -> str:
                 ends = {"src": ip_address(str(src)), "dst": ip_address(str(dst))}
-                return lookup.conntrack("node1", Headers(proto="tcp", sport=sport, dport=dport, **ends))
+                found = lookup.conntrack("node1", Headers(proto="tcp", sport=sport, dport=dport, **ends))
+                return found.text if found else ""
 
             sent = entry(CLIENT, port, VIP, 80)
             (snat,) = re.findall(r"dport=(\d+) \[ASSURED\]", sent)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -52,6 +53,15 @@ def test_a_lost_packet_is_said_first_and_shown_where_it_was_expected() -> None:
     assert "    ✗ node1  |→ eth0  predicted, not seen" in lines
     assert "drift     node1: FDB entry 02:00:00:00:00:02 dev flannel.1: missing" in lines
     assert "warning   2 packets were lost by the capture" in lines
+
+
+def test_a_path_whose_reasons_were_lost_is_not_called_proven() -> None:
+    result = replace(as_predicted(), unproven="the kernel had more trace events than there was room for (node1)")
+    assert not result.ok
+    said = "not proven: the kernel had more trace events than there was room for (node1)"
+    assert text.trace_text(result, color=False).splitlines()[1] == f"  ✗ {said}"
+    assert "0 of 1 paths are as predicted" in text.summary([result], color=False)
+    assert said in junit.junit("all", [result])
 
 
 @pytest.mark.parametrize("result", [as_predicted(), lost_at_the_tunnel()])

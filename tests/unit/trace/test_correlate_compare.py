@@ -5,13 +5,14 @@ from ipaddress import ip_address
 
 import pytest
 from trace_plans import cluster, without
-from trace_records import records
+from trace_records import ANY_PORT, records
 
 from emu.netfilter import parse
 from emu.plan.model import Plan
 from emu.trace.compare import compare
+from emu.trace.conntrack import Tuple, tuple_of
 from emu.trace.correlate import correlate
-from emu.trace.model import Cause, CauseKind, Flow, Path, Verdict
+from emu.trace.model import Cause, CauseKind, Flow, PacketRecord, Path, Verdict
 from emu.trace.predict import predict
 
 
@@ -33,7 +34,6 @@ KINDS = [
     flow("default.a2", "192.168.100.12", 10250),
     flow("node1", "10.244.2.2", 8080),
 ]
-BACKENDS = [(ip_address("10.244.1.3"), 8080), (ip_address("10.244.2.2"), 8080)]
 
 
 @pytest.mark.parametrize("optional", [True, False])
@@ -45,11 +45,55 @@ def test_what_a_kernel_as_planned_shows_is_the_predicted_path(asked: Flow, optio
         assert compare(prediction, observed) == (index, None)
 
 
-def test_a_nodes_request_is_found_by_the_backends_it_may_have_been_sent_to() -> None:
+def test_a_nodes_request_is_found_by_what_its_conntrack_has_made_of_it() -> None:
     asked = flow("node1", "10.96.0.5")
     prediction = predict(cluster(), asked)
     for index, path in enumerate(prediction.paths):
-        assert compare(prediction, correlate(records(path), asked, BACKENDS)) == (index, None)
+        assert compare(prediction, correlate(records(path), asked, [sent(path)])) == (index, None)
+
+
+def sent(path: Path) -> Tuple:
+    """The request as it leaves the sender."""
+    first = next(record for record in records(path) if record.same == "request")
+    assert first.inner is not None
+    return tuple_of(first.inner)
+
+
+def test_a_nodes_request_to_a_backend_that_nobody_predicted_is_seen_all_the_same() -> None:
+    asked = flow("node1", "10.96.0.5")
+    elsewhere = flow("node1", "10.244.2.9", 8080)
+    went = records(predict(cluster(), elsewhere).paths[0])
+    tracked = Tuple(ip_address("10.244.1.0"), ip_address("10.244.2.9"), "tcp", ANY_PORT, 8080)
+    observed = correlate(went, asked, [tracked])
+    assert observed.forward.hops
+    _, found = compare(predict(cluster(), asked), observed)
+    assert found
+    assert "expected dst 10.244.1.3" in found.what or "but it was seen to leave node1" in found.what
+
+
+def test_somebody_elses_connection_to_the_same_backend_is_not_the_request() -> None:
+    """node1 asks a Service while other requests of node1 go the same way."""
+    asked = replace(flow("node1", "10.96.0.5"), sport=50000)
+    path = predict(cluster(), asked).paths[-1]
+    ours, ends = records(path, start_ns=50_000), sent(path)
+    others = [_from_port(each, 41000, "other") for each in records(path)]
+    observed = correlate([*others, *ours], asked, [ends])
+    assert {hop.inner.sport for hop in observed.forward.hops} == {ends.sport}
+
+
+def test_a_packet_of_a_connection_that_is_open_already_is_not_the_request() -> None:
+    asked = flow("default.a2", "10.244.2.2", 8080)
+    (path,) = predict(cluster(), asked).paths
+    before = [_from_port(each, 41000, "other", "ACK") for each in records(path)]
+    observed = correlate([*before, *records(path, start_ns=50_000)], asked)
+    assert {hop.inner.note for hop in observed.forward.hops} == {"SYN"}
+    assert correlate(before, asked).forward.hops == ()
+
+
+def _from_port(record: PacketRecord, sport: int, same: str, note: str = "") -> PacketRecord:
+    assert record.inner is not None
+    inner = replace(record.inner, sport=sport, note=note or record.inner.note)
+    return replace(record, inner=inner, same=f"{same} {record.same}")
 
 
 def test_other_traffic_is_not_the_request() -> None:
@@ -147,8 +191,8 @@ def test_a_rule_that_was_not_matched_is_named_where_rules_were_traced() -> None:
     path = prediction.paths[0]
     causes = [c for hop in path.forward.hops for c in hop.causes]
     rules = [c.text for c in causes if c.kind is CauseKind.RULE and c.netns == "node1"]
-    assert compare(prediction, _traced(path, asked, rules)) == (0, None)
-    matched, found = compare(prediction, _traced(path, asked, [r for r in rules if "DNAT" not in r]))
+    assert compare(prediction, _traced(path, asked, rules), ["node1"]) == (0, None)
+    matched, found = compare(prediction, _traced(path, asked, [r for r in rules if "DNAT" not in r]), ["node1"])
     assert matched is None
     assert found
     assert found.what == (
@@ -157,13 +201,24 @@ def test_a_rule_that_was_not_matched_is_named_where_rules_were_traced() -> None:
     )
 
 
+def test_a_node_where_no_rule_matched_at_all_has_lost_them_all() -> None:
+    asked = flow("default.a2", "10.96.0.10", 53, "udp")
+    prediction = predict(cluster(), asked)
+    nothing = _traced(prediction.paths[0], asked, [])
+    matched, found = compare(prediction, nothing, ["node1"])
+    assert matched is None
+    assert found
+    assert found.what.startswith("forward hop 2: in node1 the packet did not match the expected rule -t nat -A PRE")
+    assert compare(prediction, nothing, ["fabric"]) == (0, None), "of a Node that was not asked nothing is said"
+
+
 def _traced(path: Path, asked: Flow, rules: list[str]) -> Path:
-    """The path as observed, with these rules read from the trace where the packet came into node1."""
+    """The path as observed, with these rules read from the trace where the request came into node1."""
     observed = correlate(records(path), asked)
     hops = list(observed.forward.hops)
     causes = tuple(Cause(kind=CauseKind.RULE, netns="node1", text=rule) for rule in rules)
     hops[1] = replace(hops[1], causes=causes)
-    return Path(forward=replace(observed.forward, hops=tuple(hops)), reply=observed.reply)
+    return Path(forward=replace(observed.forward, hops=tuple(hops)), reply=path.reply)
 
 
 def test_a_planned_policy_of_drop_has_no_answer() -> None:

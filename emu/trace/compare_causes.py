@@ -1,0 +1,46 @@
+"""Did the kernel have the predicted reasons? The same hops for other reasons are not the predicted path."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from emu.errors import EmuError
+from emu.netfilter import normal, parse
+from emu.trace.model import CauseKind, Difference, Leg
+
+
+def missing_cause(leg: str, expected: Leg, got: Leg, asked: Collection[str]) -> Difference | None:
+    """A predicted rule that the packet did not match, in one of the netns that were asked. A leg that nobody saw has no
+    packet to ask about."""
+    traced = _rules(got)
+    for netns, lines in _rules(expected).items() if got.hops else ():
+        seen = {_normal(line) for line in traced.get(netns, ())}
+        missing = [line for line in lines if _normal(line) not in seen] if netns in asked else []
+        if missing:
+            return _difference(leg, got, netns, f"the packet did not match the expected rule {missing[0]}")
+    return None
+
+
+def _difference(leg: str, got: Leg, netns: str, said: str) -> Difference:
+    index = next((i for i, hop in enumerate(got.hops) if hop.point.netns == netns), 0)
+    what = f"{leg} hop {index + 1}: in {netns} {said}"
+    return Difference(leg=leg, index=index, expected=None, observed=got.hops[index], what=what)
+
+
+def _rules(leg: Leg) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for cause in (*leg.origin, *(cause for hop in leg.hops for cause in hop.causes)):
+        if cause.kind is CauseKind.RULE:
+            found.setdefault(cause.netns, []).append(cause.text)
+    return found
+
+
+def _normal(line: str) -> object:
+    """A rule as a value, however it is spelled; the text itself where it cannot be read."""
+    words = line.split(maxsplit=2)
+    table, rest = (words[1], words[2]) if words[:1] == ["-t"] and len(words) == 3 else ("filter", line)
+    try:
+        chain, rule = parse.rule(rest)
+    except (EmuError, ValueError):
+        return line
+    return (table, chain, normal.normal(rule))
