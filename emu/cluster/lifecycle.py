@@ -14,6 +14,7 @@ from emu.api.objects import (
     KubeObject,
     Namespace,
     Node,
+    NodeSystemInfo,
     ObjectMeta,
     Objects,
     OwnerReference,
@@ -66,6 +67,13 @@ def with_network(node: Node, ended: Mapping[str, str], now: str) -> Node:
     )
     conditions = with_condition(node.status.conditions, condition)
     return replace(node, status=replace(node.status, conditions=conditions))
+
+
+def with_system(node: Node, system: NodeSystemInfo) -> Node:
+    """A Node that says what it runs on: it is known to the machine alone, and nothing is decided by it."""
+    kubelet = node.status.node_info.kubelet_version
+    info = replace(system, kubelet_version=kubelet)
+    return node if node.status.node_info == info else replace(node, status=replace(node.status, node_info=info))
 
 
 def controlled_by(owner: Deployment | ReplicaSet | DaemonSet) -> tuple[OwnerReference, ...]:

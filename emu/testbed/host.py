@@ -22,6 +22,7 @@ from emu.kernel.process import Child
 from emu.names import pod_netns
 from emu.plan.model import Changes, NetnsPlan, Plan, PodSandbox
 from emu.testbed.runtime import KernelRuntime
+from emu.testbed.system import system
 from emu.workloads import server as workloads
 from emu.workloads.kubelet import Kubelet, Report
 
@@ -43,6 +44,7 @@ class Host:
         self.runtime = KernelRuntime(self.kernel, self.pods, self.dns, self.workloads)
         self.kubelet = Kubelet(self.runtime, self._report, log_directory=logs)
         self.kubelet.run()
+        self.system = system()
         self._report_to: Report = lambda _: None
         self._known: dict[str, PodSandbox] = {}  # netns → what the kubelet was told to run
 

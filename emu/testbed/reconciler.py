@@ -84,11 +84,18 @@ class Reconciler:
         """Bring everything up and return when it is ready. Raises before the first effect if the input is wrong."""
         progress("namespaces, links and rules", 0, 0)
         self.apply(objects, places)
+        self._describe_nodes()
         self._loop.start()
         self.wait_ready(60, progress)
         timeout_s = self._convergence.within_s(self.plan) if self.plan else 0
         if missing := self.converge(progress):
             raise EmuError(f"not ready after {timeout_s:g} s: {'; '.join(missing[:MOST])}", hint="emu check")
+
+    def _describe_nodes(self) -> None:
+        """Straight into the store, for nothing follows from it."""
+        with self._lock:
+            found = [obj for obj in self.store.snapshot().objects.values() if isinstance(obj, Node)]
+            self.store.write(lifecycle.with_system(node, self.host.system) for node in found)
 
     # -- writes -----------------------------------------------------------------------------------------------------
 

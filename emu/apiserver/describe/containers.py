@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from emu.api.objects import Container, ContainerState, ContainerStatus, EnvVar, PodTemplateSpec, Probe
 from emu.apiserver.describe.lines import NONE, Lines, annotated, mapping, moment
+
+NO_VOLUMES = f"Volumes:\t{NONE}"
 
 
 def containers(
@@ -22,9 +24,14 @@ def containers(
 
 
 def _container(container: Container, status: ContainerStatus | None) -> Iterator[str]:
+    if status:
+        yield "Container ID:\t"
     yield f"Image:\t{container.image}"
-    ports = [f"{each.container_port}/{each.protocol}" for each in container.ports]
-    yield f"Port{'s' if len(ports) > 1 else ''}:\t{', '.join(ports) or NONE}"
+    if status:
+        yield "Image ID:\t"
+    more = "s" if len(container.ports) > 1 else ""
+    yield f"Port{more}:\t{_ports((each.container_port, each.protocol) for each in container.ports)}"
+    yield f"Host Port{more}:\t{_ports((each.host_port, each.protocol) for each in container.ports)}"
     yield from _words("Command", container.command)
     yield from _words("Args", container.args)
     if status:
@@ -38,6 +45,11 @@ def _container(container: Container, status: ContainerStatus | None) -> Iterator
         if found:
             yield f"{name.capitalize()}:\t{probe(found)}"
     yield from _environment(container.env)
+    yield f"Mounts:\t{NONE}"
+
+
+def _ports(found: Iterable[tuple[int, str]]) -> str:
+    return ", ".join(f"{number}/{protocol}" for number, protocol in found) or NONE
 
 
 def _words(title: str, words: Sequence[str]) -> Iterator[str]:
@@ -107,11 +119,11 @@ def template(value: PodTemplateSpec) -> Lines:
     if spec.init_containers:
         lines += containers("Init Containers", spec.init_containers, (), in_template=True)
     lines += containers("Containers", spec.containers, (), in_template=True)
-    return lines + _indented(node_selectors(spec.node_selector))
+    return lines + _indented([NO_VOLUMES, *node_selectors(spec.node_selector)])
 
 
 def node_selectors(values: Mapping[str, str]) -> Lines:
-    return mapping("Node-Selectors", values)
+    return [*mapping("Node-Selectors", values), f"Tolerations:\t{NONE}"]
 
 
 def _indented(lines: Sequence[str]) -> Lines:

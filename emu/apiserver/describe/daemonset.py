@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from emu.api.objects import DaemonSet, Objects
 from emu.apiserver.describe.containers import template
-from emu.apiserver.describe.lines import KindDescription, annotated, mapping
+from emu.apiserver.describe.lines import NO_EVENTS, KindDescription, annotated, mapping
 from emu.apiserver.describe.podcounts import pods_status
 from emu.apiserver.tables.table import labels, selector
 
@@ -25,6 +25,7 @@ def lines(obj: DaemonSet, objects: Objects) -> Iterator[str]:
     yield f"Number of Nodes Misscheduled: {status.number_misscheduled}"
     yield f"Pods Status:\t{pods_status(obj, objects)}"
     yield from template(spec.template)
+    yield NO_EVENTS
 
 
 DESCRIPTION = KindDescription("DaemonSet", lines)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from emu.api.objects import Deployment, Objects, ReplicaSet
 from emu.apiserver.describe.containers import template
-from emu.apiserver.describe.lines import NONE, KindDescription, annotated, conditions, mapping, moment
+from emu.apiserver.describe.lines import NO_EVENTS, NONE, KindDescription, annotated, conditions, mapping, moment
 from emu.apiserver.tables.table import selector
 
 HASH = "pod-template-hash"
@@ -30,6 +30,7 @@ def lines(obj: Deployment, objects: Objects) -> Iterator[str]:
     new, old = _replica_sets(obj, objects)
     yield f"OldReplicaSets:\t{_listed(old)}"
     yield f"NewReplicaSet:\t{_listed(new)}"
+    yield NO_EVENTS
 
 
 def _replica_sets(obj: Deployment, objects: Objects) -> tuple[list[ReplicaSet], list[ReplicaSet]]:

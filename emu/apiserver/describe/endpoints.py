@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from emu.api.objects import EndpointAddress, Endpoints, Objects
-from emu.apiserver.describe.lines import NONE, KindDescription, annotated, mapping
+from emu.apiserver.describe.lines import NO_EVENTS, NONE, KindDescription, annotated, mapping
 
 
 def lines(obj: Endpoints, objects: Objects) -> Iterator[str]:
@@ -24,6 +24,7 @@ def lines(obj: Endpoints, objects: Objects) -> Iterator[str]:
             yield "    ----\t----\t--------"
             yield from (f"    {each.name or '<unset>'}\t{each.port}\t{each.protocol}" for each in subset.ports)
         yield ""
+    yield NO_EVENTS
 
 
 def _joined(found: Sequence[EndpointAddress]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emu.api.objects import Endpoint, EndpointSlice, Objects
-from emu.apiserver.describe.lines import NONE, KindDescription, annotated, mapping
+from emu.apiserver.describe.lines import NO_EVENTS, NONE, KindDescription, annotated, mapping
 
 
 def lines(obj: EndpointSlice, objects: Objects) -> Iterator[str]:
@@ -24,10 +24,11 @@ def lines(obj: EndpointSlice, objects: Objects) -> Iterator[str]:
         yield "Ports: <unset>"
     if not obj.endpoints:
         yield "Endpoints: <none>"
-        return
-    yield "Endpoints:"
+    else:
+        yield "Endpoints:"
     for endpoint in obj.endpoints:
         yield from _endpoint(endpoint)
+    yield NO_EVENTS
 
 
 def _endpoint(value: Endpoint) -> Iterator[str]:

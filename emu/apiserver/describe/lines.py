@@ -13,6 +13,9 @@ from emu.apiserver.duration import epoch
 PADDING = 2
 NONE = "<none>"
 
+#: Nothing here keeps events; kubectl says so of every kind but Namespaces.
+NO_EVENTS = f"Events:\t{NONE}"
+
 Lines = list[str]
 
 

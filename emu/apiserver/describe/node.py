@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from emu.api.objects import Node, Objects, Pod
 from emu.apiserver import duration
-from emu.apiserver.describe.lines import KindDescription, annotated, mapping, moment
+from emu.apiserver.describe.lines import NO_EVENTS, KindDescription, annotated, mapping, moment
 from emu.apiserver.tables.nodes import roles
 
 
@@ -31,6 +31,7 @@ def lines(obj: Node, objects: Objects) -> Iterator[str]:
     yield from _system(obj)
     yield from (f"{title}:\t{value}" for title, value in _ranges(obj))
     yield from _pods(obj, objects)
+    yield NO_EVENTS
 
 
 def _system(obj: Node) -> Iterator[str]:

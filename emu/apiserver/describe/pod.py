@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from emu.api.objects import Objects, Pod
 from emu.apiserver import duration
-from emu.apiserver.describe.containers import containers, node_selectors
-from emu.apiserver.describe.lines import NONE, KindDescription, annotated, mapping, moment
+from emu.apiserver.describe.containers import NO_VOLUMES, containers, node_selectors
+from emu.apiserver.describe.lines import NO_EVENTS, NONE, KindDescription, annotated, mapping, moment
 
 
 def lines(obj: Pod, objects: Objects) -> Iterator[str]:
@@ -32,7 +32,10 @@ def lines(obj: Pod, objects: Objects) -> Iterator[str]:
         yield "Conditions:"
         yield "  Type\tStatus"
         yield from (f"  {each.type} \t{each.status} " for each in status.conditions)
+    yield NO_VOLUMES
+    yield "QoS Class:\tBestEffort"  # no container asks for memory or CPU, which mean nothing here
     yield from node_selectors(spec.node_selector)
+    yield NO_EVENTS
 
 
 def _status(obj: Pod) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from emu.api.objects import Objects, ReplicaSet
 from emu.apiserver.describe.containers import template
-from emu.apiserver.describe.lines import KindDescription, annotated, mapping
+from emu.apiserver.describe.lines import NO_EVENTS, KindDescription, annotated, mapping
 from emu.apiserver.describe.podcounts import pods_status
 from emu.apiserver.tables.table import selector
 
@@ -24,6 +24,7 @@ def lines(obj: ReplicaSet, objects: Objects) -> Iterator[str]:
     yield f"Replicas:\t{obj.status.replicas} current / {spec.replicas} desired"
     yield f"Pods Status:\t{pods_status(obj, objects)}"
     yield from template(spec.template)
+    yield NO_EVENTS
 
 
 DESCRIPTION = KindDescription("ReplicaSet", lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emu.api.objects import Endpoints, Objects, Service
-from emu.apiserver.describe.lines import NONE, KindDescription, annotated, mapping
+from emu.apiserver.describe.lines import NO_EVENTS, NONE, KindDescription, annotated, mapping
 from emu.apiserver.tables.endpoints import joined
 from emu.apiserver.tables.table import labels
 
@@ -33,6 +33,7 @@ def lines(obj: Service, objects: Objects) -> Iterator[str]:
         yield f"TargetPort:\t{target}/{port.protocol}"
         yield f"Endpoints:\t{_addresses(obj, objects, port.name)}"
     yield f"Session Affinity:\t{spec.session_affinity}"
+    yield NO_EVENTS
 
 
 def _addresses(obj: Service, objects: Objects, port_name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from emu.api.objects import KubeObject, ObjectMeta
+from emu.api.objects import KubeObject, NodeSystemInfo, ObjectMeta
 from emu.api.topology import Dns, NodeEntry, Topology
 from emu.plan.model import Changes, Plan
 from emu.testbed.reconciler import Reconciler
@@ -25,6 +25,7 @@ class NoHost:
             daemons=SimpleNamespace(on_change=None, stopped=lambda node: {}),
         )
     )
+    system: NodeSystemInfo = NodeSystemInfo(kernel_version="6.1.0", os_image="Debian GNU/Linux 12 (bookworm)")
     stopping: list[ObjectMeta] = field(default_factory=list)
 
     def reports(self, receiver: Callable[[Mapping], None]) -> None:
