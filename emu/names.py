@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 
 FABRIC_NETNS = "fabric"
 POD_ETH = "eth0"
@@ -84,8 +84,3 @@ def kube_chain(prefix: str, service_port: str, protocol: str, endpoint: str = ""
     Source: kubernetes pkg/proxy/iptables/proxier.go, portProtoHash and servicePortEndpointChainName."""
     raw = hashlib.sha256(f"{service_port}{protocol.lower()}{endpoint}".encode()).digest()
     return prefix + base64.b32encode(raw).decode()[:16]
-
-
-def reverse_name(address: IPv4Address | IPv6Address) -> str:
-    """`10.0.96.10.in-addr.arpa.`"""
-    return address.reverse_pointer + "."

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from emu.api.meta import json_name
 
-IMPAIRMENT_FIELDS = ("delay_ms", "rate_mbit", "loss_percent")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeEntry:
