@@ -12,7 +12,7 @@ import machine
 import pytest
 from machine import NAME
 
-from emu.kernel import process
+from emu.kernel import process, programs
 from emu.kernel.process import Completed
 from tests.kernel import leaks
 
@@ -81,5 +81,18 @@ def test_an_ordinary_user_s_testbed_is_killed_and_leaves_nothing(emu: Ordinary) 
             emu("up", emu.topology)
             machine.kill(directory=RUNTIME)
             leaks.nothing_left(before)
+
+    leaks.pretend_machine(test)
+
+
+@pytest.mark.skipif(programs.has_module(), reason="the ipip module is loaded: eBPF is not needed")
+def test_an_ordinary_user_is_told_both_ways_to_a_tunnel_that_needs_ebpf(emu: Ordinary) -> None:
+    def test() -> None:
+        before = leaks.snapshot()
+        refused = emu("up", str(emu.package / "topologies" / "two-node-calico-ipip"), check=False)
+        assert refused.code == 3, refused.stderr
+        assert "the ipip module is not loaded, and an ordinary user may load no eBPF programs" in refused.stderr
+        assert "hint: sudo modprobe ipip, or run emu as root" in refused.stderr
+        leaks.nothing_left(before)
 
     leaks.pretend_machine(test)
