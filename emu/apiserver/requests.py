@@ -6,7 +6,7 @@ from typing import Any
 
 from emu.api import load, resources
 from emu.api.load import Loaded
-from emu.api.objects import Pod, key_of
+from emu.api.objects import key_of
 from emu.apiserver import describe as description
 from emu.apiserver import objects
 from emu.apiserver.http import Answer, Request, Text
@@ -24,14 +24,13 @@ def status(testbed: Testbed, request: Request) -> Answer:
     cluster = testbed.cluster
     stored = testbed.store.snapshot().objects
     kinds = [key[0] for key in stored]
-    hopeless = [text for obj in stored.values() if isinstance(obj, Pod) and (text := readiness.hopeless(obj))]
     return {
         "nodes": len(cluster.nodes) if cluster else 0,
         "pods": kinds.count("Pod"),
         "services": kinds.count("Service"),
         "cni": testbed.topology.cni.mode,
         "proxy": testbed.topology.proxy.mode,
-        "warnings": [*(cluster.warnings if cluster else ()), *hopeless],
+        "warnings": readiness.warnings(cluster.warnings if cluster else (), stored),
         "expected": _expected(testbed, 2),
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from emu.api.objects import ContainerStatus, Pod
+from collections.abc import Iterable
+
+from emu.api.objects import ContainerStatus, Objects, Pod
 from emu.cluster.lifecycle import is_finished, is_ready, is_terminating
 
 
@@ -21,6 +23,18 @@ def hopeless(pod: Pod) -> str:
         return ""
     where = "" if pod.metadata.namespace == "default" else f" -n {pod.metadata.namespace}"
     return f"Pod {_name(pod)} is not ready, and not waited for: {why}; emu describe pod {pod.metadata.name}{where}"
+
+
+def warnings(given: Iterable[str], objects: Objects) -> list[str]:
+    """The cluster's warnings and a line for each Pod that nobody waits for, which says a warning about it too."""
+    lines = [text for obj in objects.values() if isinstance(obj, Pod) and (text := hopeless(obj))]
+    told = (each for each in given if not any(_says(line, each) for line in lines))
+    return [*told, *lines]
+
+
+def _says(line: str, warning: str) -> bool:
+    about, _, what = warning.partition(": ")
+    return line.startswith(f"{about} ") and what in line
 
 
 def _trouble(pod: Pod) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from cluster_world import as_reported, cluster, get, pod
+from cluster_world import as_reported, cluster, get, pod, service
 
 from emu.api.objects import (
     ContainerState,
@@ -15,7 +15,7 @@ from emu.api.objects import (
     Pod,
     PodStatus,
 )
-from emu.cluster.readiness import hopeless, unready
+from emu.cluster.readiness import hopeless, unready, warnings
 
 
 def waiting(reason: str, ended: str = "") -> Pod:
@@ -52,3 +52,12 @@ def test_a_pod_that_keeps_failing_is_named_with_what_tells_more(broken: Pod, why
     assert unready(broken) == ""
     assert hopeless(broken).startswith(f"Pod default/a is not ready, and not waited for: {why}")
     assert hopeless(broken).endswith("; emu describe pod a")
+
+
+def test_a_pod_that_nobody_waits_for_has_one_line_beside_the_other_warnings() -> None:
+    where = cluster(pod("a", node_selector={"disk": "ssd"}), service("web"))
+    told = warnings(where.warnings, where.objects)
+    assert [each.partition(":")[0] for each in told] == [
+        "Service default/web",
+        "Pod default/a is not ready, and not waited for",
+    ]
