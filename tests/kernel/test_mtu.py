@@ -1,4 +1,4 @@
-"""Path MTU of each Flannel mode: what an oversized packet does, and what a wrong MTU does."""
+"""Path MTU of each mode: what an oversized packet does, and what a wrong MTU does."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def pings(plan: Plan, *lengths: int) -> Callable[[], list[str]]:
     return run
 
 
-@pytest.mark.parametrize(("mode", "mtu"), [("flannel-host-gw", 1500), ("flannel-vxlan", 1450)])
+@pytest.mark.parametrize(("mode", "mtu"), [("flannel-host-gw", 1500), ("flannel-vxlan", 1450), ("canal", 1450)])
 def test_a_packet_of_the_modes_mtu_arrives_and_a_longer_one_does_not_leave_the_pod(
     sandbox: Sandbox, mode: str, mtu: int
 ) -> None:
@@ -79,6 +79,35 @@ def test_with_pods_of_the_uplinks_mtu_the_node_in_front_of_the_tunnel_says_what_
     plan = with_mtu(planned("flannel-vxlan"), 1500, lambda _, link: link.role in pod_side)
     assert sandbox(pings(plan, 1500, 1450)) == [
         "From 10.244.1.1 icmp_seq=1 Frag needed and DF set (mtu = 1450)",
+        ARRIVED,
+    ]
+
+
+def calico() -> tuple[Plan, str]:
+    """And the address of a Pod of the other Node than the client's."""
+    pods = shipped.cluster("two-node-calico-vxlan").pods
+    return shipped.plan("two-node-calico-vxlan"), next(str(p.addresses[0]) for p in pods if p.name == "client2")
+
+
+def calico_pings(plan: Plan, target: str, *lengths: int) -> Callable[[], list[str]]:
+    def run() -> list[str]:
+        kernel = Kernel("lab")
+        kernel.apply(diff(None, plan), plan)
+        return [ping(kernel, "default.client", target, length) for length in lengths]
+
+    return run
+
+
+def test_calico_vxlan_leaves_pods_what_flannel_leaves_them(sandbox: Sandbox) -> None:
+    assert sandbox(calico_pings(*calico(), 1450, 1451)) == [ARRIVED, "message too long, mtu=1450"]
+
+
+def test_a_node_whose_calico_link_has_no_address_speaks_with_its_own(sandbox: Sandbox) -> None:
+    """veth_mtu wrong: vxlan.calico takes 1450, and the Node says so with the address of its uplink."""
+    plan, target = calico()
+    wide = with_mtu(plan, 1500, lambda _, link: link.role in (Role.POD_ETH, Role.HOST_VETH))
+    assert sandbox(calico_pings(wide, target, 1500, 1450)) == [
+        "From 192.168.100.11 icmp_seq=1 Frag needed and DF set (mtu = 1450)",
         ARRIVED,
     ]
 

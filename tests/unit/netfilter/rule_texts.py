@@ -28,6 +28,17 @@ ECHOES = {
     "-A A -j MARK --set-mark 0x4000/0x3": "-A A -j MARK --set-xmark 0x4000/0x4003",
     "-A A -j REJECT": "-A A -j REJECT --reject-with icmp-port-unreachable",
     "-A A -s 0.0.0.0/0 --destination 10.1.2.3/8 -g B": "-A A -d 10.0.0.0/8 -g B",
+    '-A A -m comment --comment "cali:x-_" -m comment --comment "Allow IPIP packets" -p 4 -m set --match-set S src -j B':
+        '-A A -p ipencap -m comment --comment "cali:x-_" -m comment --comment "Allow IPIP packets" '
+        "-m set --match-set S src -j B",
+    "-A A -m set --match-set S src -m set ! --match-set T dst -j B":
+        "-A A -m set --match-set S src -m set ! --match-set T dst -j B",
+    "-A A -m mark --mark 0x40000/0x40000 -m rpfilter --invert --validmark -j DROP":
+        "-A A -m mark --mark 0x40000/0x40000 -m rpfilter --validmark --invert -j DROP",
+    "-A A -p udp --dport 4789 -j NOTRACK": "-A A -p udp -m udp --dport 4789 -j NOTRACK",
+    "-A A --in-interface cali+ --goto B": "-A A -i cali+ -g B",
+    "-A A -m mark --mark 0/0x10000 --jump MARK --set-mark 0/0x30000":
+        "-A A -m mark --mark 0x0/0x10000 -j MARK --set-xmark 0x0/0x30000",
     r'-A A -m comment --comment "dnat name: \"cbr0\"" -j MASQUERADE --random-fully':
         r'-A A -m comment --comment "dnat name: \"cbr0\"" -j MASQUERADE --random-fully',
 }  # fmt: skip
