@@ -76,7 +76,7 @@ def _path(predicted: Path, observed: Path, asked: Collection[str] = ()) -> tuple
         for pair in _pairs(expected.hops if expected else (), got.hops if got else ()):
             wrong = _wrong(pair)
             if wrong:
-                return agreed, _difference(name, pair, before, wrong)
+                return agreed, _difference(name, pair, before, wrong, got.reason if got and not got.hops else "")
             agreed += 1
             before = pair.got or before
         cause = missing_cause(name, expected, got, asked) if expected and got else None
@@ -162,13 +162,13 @@ def _tunnel(encapsulation: Encapsulation | None) -> str:
     return f"{encapsulation.kind.upper()} to {encapsulation.outer.dst}" if encapsulation else "no encapsulation"
 
 
-def _difference(leg: str, pair: _Pair, before: Hop | None, wrong: str) -> Difference:
+def _difference(leg: str, pair: _Pair, before: Hop | None, wrong: str, reason: str) -> Difference:
     expected, got = pair.expected, pair.got
     where = f"{leg} hop {pair.index + 1}: "
     if expected is None and got is not None:
         what = f"the path should have ended{_after(before)}, but the packet was seen {place(got)}"
     elif got is None and expected is not None:
-        seen = f"the packet was last seen at {before.point}" if before else f"no packet was seen ({leg})"
+        seen = f"the packet was last seen at {before.point}" if before else reason or f"no packet was seen ({leg})"
         what = f"expected {place(expected)}, but {seen}"
     elif wrong == "elsewhere" and expected is not None and got is not None:
         what = f"expected {place(expected)}, but it was seen {place(got)}"

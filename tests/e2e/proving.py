@@ -18,7 +18,7 @@ from labs import TWO_NODES, Labs
 from emu import names
 from emu.kernel import process
 from emu.netfilter.model import Chain
-from emu.plan.model import NetnsPlan
+from emu.plan.model import Link, NetnsPlan, Role
 from emu.testbed import request
 from emu.testbed.facade import Testbed
 from emu.trace.model import TraceResult
@@ -71,17 +71,21 @@ def shell(lab: Testbed, netns: str, command: str) -> None:
 
 
 def spelled(lab: Testbed) -> dict[str, str]:
-    """Names a case may use: the nginx Pod (on node2, behind nginx-svc alone), its address and link, its DNAT chain."""
+    """Names a case may use: the nginx Pod (on node2, behind nginx-svc alone), its address and link, its DNAT chain; the
+    client (on node1) and its link; the Nodes' tunnels."""
     assert lab.cluster is not None and lab.plan is not None
     nginx = next(pod for pod in lab.cluster.pods if "nginx-hello" in pod.key)
+    client = next(pod for pod in lab.cluster.pods if pod.key == "default/client")
     node1, node2 = lab.plan.netns["node1"], lab.plan.netns["node2"]
     return {
         "nginx": nginx.name,
         "nginx_netns": names.pod_netns(nginx.namespace, nginx.name),
         "nginx_ip": str(nginx.addresses[0]),
-        "nginx_veth": names.host_veth(lab.plan.seed, nginx.namespace, nginx.name),
-        "vtep1": _mac(node1, "flannel.1"),
-        "vtep2": _mac(node2, "flannel.1"),
+        "nginx_veth": _link(node2, Role.HOST_VETH, nginx.key).name,
+        "client_ip": str(client.addresses[0]),
+        "client_veth": _link(node1, Role.HOST_VETH, client.key).name,
+        "vtep1": _link(node1, Role.TUNNEL).mac,
+        "vtep2": _link(node2, Role.TUNNEL).mac,
         "sep": endpoint_chain(node1, f"{nginx.addresses[0]}:80").name,
     }
 
@@ -92,10 +96,8 @@ def endpoint_chain(node: NetnsPlan, backend: str) -> Chain:
     return next(c for c in nat.chains if any(rule.target_options.endswith(f" {backend}") for rule in c.rules))
 
 
-def _mac(plan: NetnsPlan, ifname: str) -> str:
-    link = plan.link(ifname)
-    assert link is not None
-    return link.mac
+def _link(plan: NetnsPlan, role: Role, owner: str = "") -> Link:
+    return next(link for link in plan.links if link.role is role and owner in ("", link.owner))
 
 
 def failures(results: tuple[TraceResult, ...]) -> list[str]:
