@@ -87,7 +87,7 @@ def test_a_smaller_block_can_be_asked_for() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cross_subnet": "yes"}, "cni calico-vxlan: cross_subnet is yes, must be true or false"),
+        ({"cross_subnet": "yes"}, "cni.options.cross_subnet is yes, must be true or false"),
         ({"ipip": True}, "cni calico-vxlan: unknown option ipip"),
     ],
 )
