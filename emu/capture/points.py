@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from emu.errors import InputError
-from emu.plan.model import Link, NetnsKind, NetnsPlan, Plan, Role
+from emu.plan.model import Link, NetnsKind, NetnsPlan, Plan
 from emu.trace.model import CapturePoint
 
 
@@ -23,13 +23,6 @@ def points(plan: Plan, selectors: Iterable[str] = ("all",)) -> tuple[CapturePoin
 
 def all_points(plan: Plan) -> tuple[CapturePoint, ...]:
     return tuple(_point(netns, link) for netns in plan.netns.values() for link in netns.links if link.name != "lo")
-
-
-def depth(point: CapturePoint) -> int:
-    """0 for an interface that frames arrive at, 1 for one stacked on it. A frame keeps its time stamp on the way from a
-    port to its bridge, and from an uplink to the tunnel, so that only this says which came first."""
-    is_switch = point.role is Role.FABRIC and point.ifname == point.owner
-    return int(is_switch or point.role in (Role.BRIDGE, Role.TUNNEL))
 
 
 def _point(netns: NetnsPlan, link: Link) -> CapturePoint:

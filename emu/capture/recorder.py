@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from emu.capture.frame import Capture, Frame
-from emu.capture.points import depth
 from emu.capture.stamps import ensure
 from emu.capture.stream import Output
 from emu.capture.tap import LONGEST, Tap
@@ -191,4 +190,4 @@ class Recorder:
 
 def _in_order(frames: Iterable[Frame]) -> list[Frame]:
     """By time. A frame keeps its stamp on the way from a port to its bridge: the port first."""
-    return sorted(frames, key=lambda frame: (frame.time_ns, depth(frame.point)))
+    return sorted(frames, key=lambda frame: (frame.time_ns, frame.point.stacked))

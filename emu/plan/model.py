@@ -23,6 +23,7 @@ class Role(StrEnum):
     TUNNEL = "tunnel"  # flannel.1
     UPLINK = "uplink"  # eth0 of a Node; a router's ports
     FABRIC = "fabric"  # a switch, and its ports
+    LOOPBACK = "loopback"  # lo, which is no capture point
 
 
 class NetnsKind(StrEnum):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from emu.trace.changed import flow_text
 from emu.trace.compare_causes import missing_cause
 from emu.trace.model import Difference, Direction, Encapsulation, Headers, Hop, Leg, Path, Prediction
 
-_PASSIVE = "seen nowhere"
 _NOTES = ("SYN-ACK", "RST", "echo reply", "echo request", "unreachable")
 
 
@@ -17,6 +17,13 @@ def compare(
     prediction: Prediction, observed: Path, asked: Collection[str] = ()
 ) -> tuple[int | None, Difference | None]:
     """The index of the predicted path that was taken, or the difference from the one it follows longest.
+
+    That it was taken means: every predicted hop was seen, in order, with the predicted headers, and no other; each leg
+    ended as predicted (delivered, rejected, dropped) if it was seen at all; the packet matched every predicted rule
+    in the netns that were `asked`, and the kernel there has reasons of the predicted kinds (route, neighbor, FDB).
+    Not compared are the texts of those, rules matched beyond the predicted, and what goes over lo, where nobody
+    watches.
+
     In a predicted hop a port 0, an empty MAC and an empty note may be anything. `asked`: the netns whose kernel was
     asked for all its reasons; one named there that tells of no rule is one where no rule matched."""
     nearest: tuple[int, Difference] | None = None
@@ -74,15 +81,25 @@ def _path(predicted: Path, observed: Path, asked: Collection[str] = ()) -> tuple
     for name, expected, got in _legs(predicted, observed):
         before: Hop | None = None
         for pair in _pairs(expected.hops if expected else (), got.hops if got else ()):
-            wrong = _wrong(pair)
-            if wrong:
-                return agreed, _difference(name, pair, before, wrong, got.reason if got and not got.hops else "")
+            fault = _fault(pair)
+            if fault:
+                return agreed, _difference(name, pair, before, fault, got.reason if got and not got.hops else "")
             agreed += 1
             before = pair.got or before
-        cause = missing_cause(name, expected, got, asked) if expected and got else None
-        if cause:
-            return agreed, cause
+        differs = (missing_cause(name, expected, got, asked) or _end(name, expected, got)) if expected and got else None
+        if differs:
+            return agreed, differs
     return agreed, None
+
+
+def _end(name: str, expected: Leg, got: Leg) -> Difference | None:
+    """How it ended, where that could be seen: what was seen nowhere may have come as far over lo as predicted."""
+    if expected.verdict is got.verdict or not got.hops:
+        return None
+    index = len(got.hops) - 1
+    told = f", {got.reason}" if got.reason else ""
+    what = f"{name} hop {index + 1}: expected to be {expected.verdict} behind it, but it was {got.verdict}{told}"
+    return Difference(leg=name, index=index, expected=None, observed=got.hops[-1], what=what)
 
 
 def _legs(predicted: Path, observed: Path) -> Iterator[tuple[str, Leg | None, Leg | None]]:
@@ -107,15 +124,21 @@ def _same_place(a: Hop, b: Hop) -> bool:
     return (a.point.netns, a.point.ifname, a.direction) == (b.point.netns, b.point.ifname, b.direction)
 
 
-def _wrong(pair: _Pair) -> str:
-    """What is not as expected, "" when all is."""
+class _Fault(Enum):
+    UNEXPECTED = auto()  # seen where the path should have ended
+    UNSEEN = auto()
+    ELSEWHERE = auto()
+    HEADERS = auto()
+
+
+def _fault(pair: _Pair) -> _Fault | None:
     if pair.expected is None:
-        return "unexpected"
+        return _Fault.UNEXPECTED
     if pair.got is None:
-        return _PASSIVE
+        return _Fault.UNSEEN
     if not _same_place(pair.expected, pair.got):
-        return "elsewhere"
-    return "; ".join(_header_differences(pair.expected, pair.got))
+        return _Fault.ELSEWHERE
+    return _Fault.HEADERS if any(_header_differences(pair.expected, pair.got)) else None
 
 
 def _header_differences(expected: Hop, got: Hop) -> Iterator[str]:
@@ -162,7 +185,7 @@ def _tunnel(encapsulation: Encapsulation | None) -> str:
     return f"{encapsulation.kind.upper()} to {encapsulation.outer.dst}" if encapsulation else "no encapsulation"
 
 
-def _difference(leg: str, pair: _Pair, before: Hop | None, wrong: str, reason: str) -> Difference:
+def _difference(leg: str, pair: _Pair, before: Hop | None, fault: _Fault, reason: str) -> Difference:
     expected, got = pair.expected, pair.got
     where = f"{leg} hop {pair.index + 1}: "
     if expected is None and got is not None:
@@ -170,10 +193,11 @@ def _difference(leg: str, pair: _Pair, before: Hop | None, wrong: str, reason: s
     elif got is None and expected is not None:
         seen = f"the packet was last seen at {before.point}" if before else reason or f"no packet was seen ({leg})"
         what = f"expected {place(expected)}, but {seen}"
-    elif wrong == "elsewhere" and expected is not None and got is not None:
+    elif fault is _Fault.ELSEWHERE and expected is not None and got is not None:
         what = f"expected {place(expected)}, but it was seen {place(got)}"
     else:
-        what = f"at {got.point if got else ''}: {wrong}"
+        assert expected is not None and got is not None
+        what = f"at {got.point}: {'; '.join(_header_differences(expected, got))}"
     return Difference(leg=leg, index=pair.index, expected=expected, observed=got, what=where + what)
 
 

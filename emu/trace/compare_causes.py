@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from emu.errors import EmuError
 from emu.netfilter import normal, parse
-from emu.trace.model import CauseKind, Difference, Leg
+from emu.trace.model import Cause, CauseKind, Difference, Leg
+
+_LOOKED_UP = (CauseKind.ROUTE, CauseKind.NEIGHBOR, CauseKind.FDB)
 
 
 def missing_cause(leg: str, expected: Leg, got: Leg, asked: Collection[str]) -> Difference | None:
-    """A predicted rule that the packet did not match, in one of the netns that were asked. A leg that nobody saw has no
+    """A predicted rule that the packet did not match, or a kind of reason that the kernel did not have, in one of the
+    netns that were asked. A leg that nobody saw has no
     packet to ask about."""
     traced = _rules(got)
     for netns, lines in _rules(expected).items() if got.hops else ():
@@ -18,7 +21,19 @@ def missing_cause(leg: str, expected: Leg, got: Leg, asked: Collection[str]) -> 
         missing = [line for line in lines if _normal(line) not in seen] if netns in asked else []
         if missing:
             return _difference(leg, got, netns, f"the packet did not match the expected rule {missing[0]}")
+    for netns, kind in _kinds(expected) - _kinds(got) if got.hops else ():
+        if netns in asked:
+            return _difference(leg, got, netns, f"the kernel has no {kind} for the packet, which was predicted")
     return None
+
+
+def _kinds(leg: Leg) -> set[tuple[str, CauseKind]]:
+    return {(cause.netns, cause.kind) for cause in _causes(leg) if cause.kind in _LOOKED_UP}
+
+
+def _causes(leg: Leg) -> Iterator[Cause]:
+    yield from leg.origin
+    yield from (cause for hop in leg.hops for cause in hop.causes)
 
 
 def _difference(leg: str, got: Leg, netns: str, said: str) -> Difference:
@@ -29,7 +44,7 @@ def _difference(leg: str, got: Leg, netns: str, said: str) -> Difference:
 
 def _rules(leg: Leg) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for cause in (*leg.origin, *(cause for hop in leg.hops for cause in hop.causes)):
+    for cause in _causes(leg):
         if cause.kind is CauseKind.RULE:
             found.setdefault(cause.netns, []).append(cause.text)
     return found

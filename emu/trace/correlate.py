@@ -7,17 +7,14 @@ sent back about it."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
-from emu.plan.model import Role
 from emu.trace.changed import flow_text, with_changes
 from emu.trace.conntrack import ICMP, Tuple, tuple_of
 from emu.trace.model import Direction, Flow, Headers, Hop, Leg, PacketRecord, Path, Verdict
 
 OPENING = {"tcp": "SYN", "icmp": "echo request", "icmp6": "echo request"}
 ERRORS = ("unreachable", "time exceeded", "fragmentation needed", "parameter problem")
-# A frame keeps its time stamp from a port to the bridge above, so on the way in the port comes first,
-# and on the way out the port comes last.
-_STACKED = (Role.BRIDGE, Role.TUNNEL)
 
 
 def correlate(records: Iterable[PacketRecord], flow: Flow, translated: Collection[Tuple] = ()) -> Path:
@@ -32,7 +29,7 @@ def correlate(records: Iterable[PacketRecord], flow: Flow, translated: Collectio
     answer = next((packet for packet in later if _answers(packet[0], forward.hops)), None)
     if answer is None:
         return Path(forward=forward)
-    reply = _leg(answer)
+    reply = _taken(_leg(answer), forward)
     if _from_the_way(answer[0], forward):
         forward = _rejected(forward, answer[0])
     return Path(forward=forward, reply=reply)
@@ -53,10 +50,10 @@ def _packets(records: Iterable[PacketRecord]) -> list[list[PacketRecord]]:
 
 
 def _position(record: PacketRecord) -> tuple[int, int, int]:
-    stacked = record.point.role in _STACKED
+    """Of what a frame passes with one time stamp: on the way in the port first, on the way out the port last."""
     assert record.inner is not None
     # Routing only ever lowers the TTL; it settles the order where two clocks' readings do not.
-    return (-record.inner.ttl, record.time_ns, int(stacked == (record.direction is Direction.IN)))
+    return (-record.inner.ttl, record.time_ns, int(record.point.stacked == (record.direction is Direction.IN)))
 
 
 def _is_request(record: PacketRecord, flow: Flow, translated: Collection[Tuple]) -> bool:
@@ -115,6 +112,19 @@ def _leg(packet: Sequence[PacketRecord]) -> Leg:
         reason = f"last seen leaving {last.point}"
         return Leg(hops=hops, verdict=Verdict.DROPPED, reason=reason)
     return Leg(hops=hops)
+
+
+def _taken(reply: Leg, forward: Leg) -> Leg:
+    """No socket takes an answer that comes to another netns, or from another than was asked."""
+    first, last = forward.hops[0], reply.hops[-1]
+    if reply.verdict is not Verdict.DELIVERED or is_error(last.inner):
+        return reply
+    if last.point.netns != first.point.netns:
+        return replace(reply, verdict=Verdict.DROPPED, reason=f"the answer ends in {last.point.netns}")
+    if last.inner.src != first.inner.dst:
+        reason = f"the answer comes from {last.inner.src}, not from {first.inner.dst}"
+        return replace(reply, verdict=Verdict.DROPPED, reason=reason)
+    return reply
 
 
 def _hop(record: PacketRecord) -> Hop:

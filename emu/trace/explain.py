@@ -270,9 +270,11 @@ def _ended(leg: Leg) -> Leg:
     """Seen last coming in: delivered if it is for an address there and no rule dropped it."""
     last = leg.hops[-1]
     taken = any(cause.kind is CauseKind.LOCAL for cause in last.causes)
-    refused = any(cause.kind is CauseKind.RULE and cause.effect in ("drop", "reject") for cause in last.causes)
+    refused = {cause.effect for cause in last.causes if cause.kind is CauseKind.RULE} & {"drop", "reject"}
     if leg.verdict is not Verdict.DELIVERED or (taken and not refused):
         return leg
+    if "reject" in refused:
+        return replace(leg, verdict=Verdict.REJECTED, reason=f"refused by a rule of {last.point.label}")
     nowhere = next((cause.text for cause in last.causes if cause.effect == NO_WAY), "")
     where = last.point.label or last.point.netns
     reason = f"{where} has {nowhere}" if nowhere else f"last seen entering {last.point}"

@@ -21,6 +21,13 @@ class CapturePoint:
     def __str__(self) -> str:
         return f"{self.label or self.netns}:{self.ifname}"
 
+    @property
+    def stacked(self) -> bool:
+        """On another interface that frames arrive at. A frame keeps its time stamp on the way from a port to its
+        bridge or switch, and from an uplink to the tunnel, so that only this says which came first."""
+        is_switch = self.role is Role.FABRIC and self.ifname == self.owner
+        return is_switch or self.role in (Role.BRIDGE, Role.TUNNEL)
+
 
 class Direction(StrEnum):
     """As the interface sees it: IN arrived at it, OUT left through it."""
@@ -116,6 +123,9 @@ class Hop:
 
 
 class Verdict(StrEnum):
+    """REJECTED: it did not arrive and its sender was told, by an ICMP error from the way or by a rule; DROPPED: it did
+    not arrive, and nobody was told. An answer of the one it was sent to, if it is a refusal, makes it DELIVERED."""
+
     DELIVERED = "delivered"
     DROPPED = "dropped"
     REJECTED = "rejected"

@@ -330,6 +330,8 @@ class Simulator:
             self.way.stop(f"{reason}, and none back to {packet.headers.src}: it tells nobody")
         else:
             self.way.error = (machine.name, error)
+            # What has not left its sender is no packet yet, and the error none on the way.
+            self.way.stop(reason, Verdict.REJECTED if self.way.hops else Verdict.DROPPED)
 
     def error_about(self, machine: Machine, packet: Packet, note: str) -> Packet | None:
         """Its source is the address the packet was sent to, if that is one of ours; else the one that the route back to

@@ -25,7 +25,7 @@ from emu.plan.model import (
 )
 
 LOCAL, MAIN, DEFAULT = 255, 254, 253
-LOOPBACK = Link(name="lo", kind="loopback", role=Role.POD_ETH, owner="")
+LOOPBACK = Link(name="lo", kind="loopback", role=Role.LOOPBACK, owner="")
 _STANDARD_RULES = (
     PolicyRule(priority=0, table=LOCAL),
     PolicyRule(priority=32766, table=MAIN),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from emu.capture.points import depth, points
+from emu.capture.points import points
 from emu.errors import InputError
 from emu.plan.model import Link, NetnsKind, NetnsPlan, Plan, Role
 
@@ -73,4 +73,4 @@ def test_the_refusal_names_what_is_near() -> None:
 
 
 def test_bridges_tunnels_and_switches_are_stacked_on_others() -> None:
-    assert [str(point) for point in points(PLAN) if depth(point)] == ["fabric:s1", "node1:cni0", "node1:flannel.1"]
+    assert [str(point) for point in points(PLAN) if point.stacked] == ["fabric:s1", "node1:cni0", "node1:flannel.1"]

@@ -214,11 +214,36 @@ def test_a_node_where_no_rule_matched_at_all_has_lost_them_all() -> None:
 
 def _traced(path: Path, asked: Flow, rules: list[str]) -> Path:
     """The path as observed, with these rules read from the trace where the request came into node1."""
-    observed = correlate(records(path), asked)
-    hops = list(observed.forward.hops)
+    hops = [replace(hop, causes=tuple(c for c in hop.causes if not _is_rule(c))) for hop in path.forward.hops]
     causes = tuple(Cause(kind=CauseKind.RULE, netns="node1", text=rule) for rule in rules)
-    hops[1] = replace(hops[1], causes=causes)
-    return Path(forward=replace(observed.forward, hops=tuple(hops)), reply=path.reply)
+    hops[1] = replace(hops[1], causes=(*causes, *hops[1].causes))
+    return Path(forward=replace(path.forward, hops=tuple(hops)), reply=path.reply)
+
+
+def _is_rule(cause: Cause) -> bool:
+    return cause.netns == "node1" and cause.kind is CauseKind.RULE
+
+
+@pytest.mark.parametrize("kind", [CauseKind.ROUTE, CauseKind.NEIGHBOR, CauseKind.FDB])
+def test_a_hop_without_the_predicted_kind_of_reason_is_no_proof(kind: CauseKind) -> None:
+    prediction = predict(cluster(), flow("default.a2", "10.244.2.2", 8080))
+    (path,) = prediction.paths
+    hops = (replace(hop, causes=tuple(c for c in hop.causes if c.kind is not kind)) for hop in path.forward.hops)
+    without_kind = Path(forward=replace(path.forward, hops=tuple(hops)), reply=path.reply)
+    assert compare(prediction, without_kind) == (0, None)
+    _, found = compare(prediction, without_kind, ["node1"])
+    assert found
+    assert found.what == f"forward hop 2: in node1 the kernel has no {kind} for the packet, which was predicted"
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DROPPED, Verdict.REJECTED])
+def test_the_same_hops_with_another_end_are_another_path(verdict: Verdict) -> None:
+    prediction = predict(cluster(), flow("default.a2", "10.244.2.2", 8080))
+    (path,) = prediction.paths
+    ended = Path(forward=replace(path.forward, verdict=verdict, reason="a rule"), reply=path.reply)
+    _, found = compare(prediction, ended)
+    assert found
+    assert found.what.endswith(f"expected to be delivered behind it, but it was {verdict}, a rule")
 
 
 def test_a_planned_policy_of_drop_has_no_answer() -> None:

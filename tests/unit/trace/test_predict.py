@@ -207,7 +207,7 @@ def test_a_pings_answer_comes_from_the_pod() -> None:
 
 def test_a_service_is_not_pinged() -> None:
     (path,) = paths("default.a2", "10.96.0.5", proto="icmp")
-    assert path.forward.verdict is Verdict.DROPPED
+    assert path.forward.verdict is Verdict.REJECTED
 
 
 def test_without_br_netfilter_the_answer_of_a_pod_on_the_same_node_is_not_translated_back() -> None:
