@@ -36,3 +36,10 @@ emu up "topologies/$topology"
 reference pod-to-pod-other-node client client2 --icmp
 reference pod-to-service client nginx-svc:80
 emu down
+
+topology=two-node-calico-ipip # by eBPF or by the module, as this kernel has it: the packets are the same
+emu up "topologies/$topology"
+reference pod-to-pod-other-node client client2 --icmp
+reference pod-to-service client nginx-svc:80
+reference node-to-pod-other-node node1 client2 --icmp
+emu down
