@@ -57,7 +57,7 @@ def ask(testbed: Testbed, pod_name: str, address: str, port: int, text: str) -> 
         return sock.recv(4096).decode()
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 8) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 20) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"

@@ -58,7 +58,7 @@ class Snapshot:
         for field in fields(self):
             before, after = getattr(self, field.name), getattr(later, field.name)
             found += [f"{field.name}: + {line}" for line in sorted(after - before)]
-            if field.name != "bpf":  # the kernel lists those of the whole machine: another testbed's may have gone
+            if field.name not in ("bpf", "cgroups"):  # listed for the whole machine: somebody else's may have gone
                 found += [f"{field.name}: - {line}" for line in sorted(before - after)]
         return found
 
