@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 # Below the default send buffer (net.core.wmem_default, 212992 bytes), which bounds one send.
 _MAX_SEND = 131072
 _RECEIVE = 262144
+_SO_RCVBUFFORCE, _QUEUE = 33, 8 << 20
 
 
 class Request(NamedTuple):
@@ -174,6 +176,12 @@ class Connection:
                     number = -int.from_bytes(payload[:4], "little" if _LITTLE else "big", signed=True)
                     raise OSError(number, os.strerror(number))
                 found.append(payload)
+
+
+def give_room(sock: socket.socket) -> None:
+    """For events that come in bursts. An ordinary user has what the machine grants."""
+    with suppress(PermissionError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE)
 
 
 def messages(raw: bytes) -> Iterator[tuple[int, int, int, bytes]]:

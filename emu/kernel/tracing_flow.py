@@ -10,12 +10,11 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from ipaddress import IPv4Address
 
 from emu.errors import EmuError, KernelError
 from emu.kernel import conntrack, process
-from emu.kernel.netlink import NETLINK_NETFILTER, messages
+from emu.kernel.netlink import NETLINK_NETFILTER, give_room, messages
 from emu.kernel.netns import Netns, socket_in
 from emu.kernel.tracing_events import NFT_MSG_TRACE, NUMBERS, TABLE, Traversals
 from emu.kernel.tracing_legacy import MSG_PACKET, LegacyLog
@@ -24,7 +23,6 @@ from emu.plan.model import IPAddress
 from emu.trace.model import Headers
 
 _GROUP_CONNTRACK, _GROUP_TRACE = 1, 9  # NFNLGRP_CONNTRACK_NEW, NFNLGRP_NFTRACE
-_SO_RCVBUFFORCE, _QUEUE = 33, 8 << 20
 _PRIORITY = -350  # behind defragmentation (-400), ahead of raw (-300)
 _ICMP = {4: "icmp", 6: "icmpv6"}
 
@@ -122,8 +120,7 @@ class Listener:
         self._traversals = Traversals()
         self.connections: list[conntrack.Entry] = []
         self._sock = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-        with suppress(PermissionError):  # an ordinary user: what the machine grants
-            self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE)
+        give_room(self._sock)
         # A socket without a port number of its own would be taken for the kernel, which does not hear itself.
         self._sock.bind((0, 1 << (_GROUP_TRACE - 1) | 1 << (_GROUP_CONNTRACK - 1)))
         self._legacy = LegacyLog(netns) if variant == "legacy" else None

@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 
 from emu.errors import MissingFeature
-from emu.kernel.netlink import NETLINK_NETFILTER, Connection, Request, attr, attr_u8, attributes
+from emu.kernel.netlink import NETLINK_NETFILTER, Connection, Request, attr, attr_u8, attributes, give_room
 from emu.kernel.netns import Netns, entered, socket_in
 from emu.kernel.tracing_events import Matched, Segment, packet
 
@@ -27,6 +27,7 @@ class LegacyLog:
     def __init__(self, netns: Netns) -> None:
         self._netns = netns
         self.sock = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        give_room(self.sock)
         self.sock.bind((0, 0))
         head = struct.pack("!BBH", socket.AF_UNSPEC, 0, 0)  # group 0
         settings = (
