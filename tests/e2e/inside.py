@@ -27,8 +27,10 @@ class Ran:
 
 
 def run(testbed: Testbed, where: str, command: str | Sequence[str], *, container: str = "") -> Ran:
-    """A program in a Pod or on a Node, as `emu exec` runs it; a string is for the shell."""
+    """A program in a Pod (of namespace default if none is said) or on a Node, as `emu exec` runs it; a string is for
+    the shell."""
     argv = ["sh", "-c", command] if isinstance(command, str) else command
+    where = where if "/" in where else f"default/{where}"
     with TemporaryFile() as output, open(os.devnull) as null:
         code = testbed.exec(where, argv, (null.fileno(), output.fileno(), output.fileno()), container=container)
         output.seek(0)
