@@ -41,12 +41,14 @@ def source(cluster: Cluster, text: str) -> tuple[str, str]:
 
 def place(cluster: Cluster, text: str) -> str:
     """The netns to run something in: NAMESPACE/POD, or a Node's or router's name, which may have a namespace before it
-    where that has no such Pod. Raises NotFound."""
-    pod = next((pod for pod in cluster.pods if pod.key == text), None)
-    if pod:
-        return pod_netns(pod.namespace, pod.name)
+    where that has no such Pod. A bare name that is no Node's is a Pod's of `default`. Raises NotFound."""
     namespace, slash, name = text.rpartition("/")
-    if name in (*_nodes(cluster), *_routers(cluster)):
+    machines = (*_nodes(cluster), *_routers(cluster))
+    key = text if slash else f"default/{text}"
+    pod = next((pod for pod in cluster.pods if pod.key == key), None)
+    if pod and (slash or name not in machines):
+        return pod_netns(pod.namespace, pod.name)
+    if name in machines:
         return name
     raise NotFound("pods" if slash else "nodes", name, hint=did_you_mean(name, _names(cluster, namespace or "default")))
 
