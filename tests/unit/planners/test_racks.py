@@ -118,7 +118,7 @@ def test_under_host_gw_the_router_drops_a_pods_packet_and_cannot_tell_the_pod() 
 
 def test_under_host_gw_the_router_answers_a_node_that_the_network_is_unreachable() -> None:
     path = ping(HOST_GW, "node1", pod_on(HOST_GW, "node3")[1])
-    assert (path.forward.hops[-1].point.netns, path.forward.verdict) == ("r1", Verdict.DROPPED)
+    assert (path.forward.hops[-1].point.netns, path.forward.verdict) == ("r1", Verdict.REJECTED)
     assert path.reply is not None
     last = path.reply.hops[-1]
     assert (last.inner.note, str(last.inner.src), str(last.inner.dst), str(last.point)) == (
