@@ -180,6 +180,7 @@ class Connection:
 
 def give_room(sock: socket.socket) -> None:
     """For events that come in bursts. An ordinary user has what the machine grants."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)  # up to net.core.rmem_max
     with suppress(PermissionError):
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE)
 

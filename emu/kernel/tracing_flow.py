@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
@@ -113,7 +116,8 @@ class FlowTrace:
 
 
 class Listener:
-    """The events of one namespace, which wait in the kernel until they are asked for."""
+    """The events of one namespace. A thread takes them from the kernel, whose room for an ordinary user is small
+    (net.core.rmem_max); they wait here until they are asked for."""
 
     def __init__(self, netns: Netns, variant: str) -> None:
         self.open, self.lost = True, False
@@ -124,10 +128,25 @@ class Listener:
         # A socket without a port number of its own would be taken for the kernel, which does not hear itself.
         self._sock.bind((0, 1 << (_GROUP_TRACE - 1) | 1 << (_GROUP_CONNTRACK - 1)))
         self._legacy = LegacyLog(netns) if variant == "legacy" else None
+        self._taken: deque[bytes] = deque()
+        self._taking = threading.Lock()
+        self._thread = threading.Thread(target=self._follow, name="trace events", daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        while self.open:
+            if select.select([self._sock], [], [], 0.02)[0]:
+                self._take()
+
+    def _take(self) -> None:
+        with self._taking:
+            self._taken.extend(self._raw(self._sock))
 
     def traversals(self) -> Traversals:
         if self.open:
-            for kind, body in self._read(self._sock):
+            self._take()
+            waiting = [self._taken.popleft() for _ in range(len(self._taken))]
+            for kind, body in _messages(waiting):
                 if kind == NFT_MSG_TRACE:
                     self._traversals.feed(body)
                 elif kind == conntrack.CT_NEW:
@@ -138,31 +157,35 @@ class Listener:
 
     def _add_legacy(self, log: LegacyLog) -> None:
         """Its packets have begun with the table that switches tracing on, which is nf_tables' in any case."""
-        for kind, body in self._read(log.sock):
+        for kind, body in _messages(self._raw(log.sock)):
             if kind == MSG_PACKET and (part := log.segment(body)):
                 self._traversals.begin(0, part)
 
-    def _read(self, sock: socket.socket) -> Iterator[tuple[int, bytes]]:
+    def _raw(self, sock: socket.socket) -> Iterator[bytes]:
         while True:
             try:
-                raw = sock.recv(65536, socket.MSG_DONTWAIT)
+                yield sock.recv(65536, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise KernelError(f"cannot read trace events: {error.strerror}") from error
                 self.lost = True
-                continue
-            for kind, _, _, body in messages(raw):
-                yield kind, body
 
     def close(self) -> None:
         if self.open:
             self.traversals()
             self.open = False
+            self._thread.join()
             self._sock.close()
             if self._legacy:
                 self._legacy.close()
+
+
+def _messages(datagrams: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    for raw in datagrams:
+        for kind, _, _, body in messages(raw):
+            yield kind, body
 
 
 def _script(lines: Iterable[str]) -> str:
