@@ -81,11 +81,11 @@ def of_container(
     """`base` (the runtime's own), the Service variables over it, and the container's `env` over both, in order: an
     entry may refer to all before it. The Service variables are not copied: there are hundreds, the same for all
     Pods of a namespace."""
-    env = {**base, **services}
+    own = {name: value for name, value in base.items() if name not in services}
+    env = ChainMap(own, services)  # type: ignore[arg-type]  # nobody writes to it
     for variable in container.env:
-        env[variable.name] = _value(pod, variable, env)
-    own = {name: value for name, value in env.items() if services.get(name) != value}
-    return ChainMap(own, services)  # type: ignore[arg-type]  # nobody writes to it
+        own[variable.name] = _value(pod, variable, env)
+    return env
 
 
 def _value(pod: Pod, variable: EnvVar, env: Mapping[str, str]) -> str:

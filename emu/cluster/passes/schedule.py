@@ -72,9 +72,9 @@ def _named(pod: Pod, nodes: Sequence[Node]) -> Node:
 
 
 def _chosen(pod: Pod, nodes: Sequence[Node], load: Counter[str], ports: Mapping[str, HostPorts]) -> Node | None:
-    """`min` takes the first of equals: the order of the topology."""
-    fitting = [node for node in nodes if not _misfit(pod, node, ports)]
-    return min(fitting, key=lambda node: load[node.metadata.name], default=None)
+    """Of equals the first in the order of the topology: sorting keeps it."""
+    emptiest_first = sorted(nodes, key=lambda node: load[node.metadata.name])
+    return next((node for node in emptiest_first if not _misfit(pod, node, ports)), None)
 
 
 def _misfit(pod: Pod, node: Node, ports: Mapping[str, HostPorts]) -> str:
