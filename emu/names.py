@@ -60,6 +60,16 @@ def docker_mac(address: IPv4Address) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *address.packed))
 
 
+def tap(seed: int, namespace: str, pod: str) -> str:
+    """The switch's end of a virtual machine's link, as OpenStack names it: `tap` and 11 hex digits of the port's id."""
+    return f"tap{digest('tap', seed, namespace, pod).hex()[:11]}"
+
+
+def vm_mac(seed: int, namespace: str, pod: str) -> str:
+    """As libvirt draws one: QEMU's 52:54:00 and three bytes."""
+    return ":".join(f"{byte:02x}" for byte in (0x52, 0x54, 0x00, *digest("vm", seed, namespace, pod)[:3]))
+
+
 def calico_veth(namespace: str, pod: str) -> str:
     """The Node's end of a Pod's link, as Calico's plugin names it: `cali` and 11 hex digits of SHA-1(`namespace.pod`).
     Source: projectcalico/calico libcalico-go/lib/backend/k8s/conversion, VethNameForWorkload."""

@@ -43,3 +43,8 @@ reference pod-to-pod-other-node client client2 --icmp
 reference pod-to-service client nginx-svc:80
 reference node-to-pod-other-node node1 client2 --icmp
 emu down
+
+topology=two-hosts-vm
+emu up "topologies/$topology"
+reference pod-to-pod-other-node client proxy:80
+emu down

@@ -18,7 +18,9 @@ class CniMode:
     proxy: str = "iptables"  # default of proxy.mode
     dns_replicas: int = 2  # default of dns.replicas
     pods: Mapping[int, str] = field(default_factory=dict)  # default of ranges.pods, by IP family
-    shared_range: bool = False  # each Node has all of ranges.pods for itself, and the others have the same
+    shared_range: bool = False  # no Node has a part of ranges.pods of its own: each has all of it
+    node_network: bool = False  # Pods are hosts of the Node network: ranges.pods is ranges.nodes
+    first: int = 2  # of ipam shared: the number of the first address in the range that is given
     host_ports: bool = False  # containers may have a hostPort
     kubelet: bool = True  # a kubelet keeps its chains on each Node
 
@@ -41,6 +43,16 @@ CNI_MODES: tuple[CniMode, ...] = (
         pods={4: "172.17.0.0/16"},
         shared_range=True,
         host_ports=True,
+        kubelet=False,
+    ),
+    CniMode(
+        name="vm",
+        ipam="shared",
+        proxy="none",
+        dns_replicas=0,
+        shared_range=True,
+        node_network=True,
+        first=101,  # Nodes are numbers 11 and up
         kubelet=False,
     ),
 )

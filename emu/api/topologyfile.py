@@ -90,7 +90,9 @@ def _ranges(node: dict[str, Any], mode: CniMode) -> None:
     family = node.get("family") or "ipv4"
     versions = topologyrules.FAMILIES.get(family, (4,)) if isinstance(family, str) else (4,)
     for name, defaults in topologyrules.DEFAULT_RANGES.items():
-        if ranges.get(name) is None:
+        if ranges.get(name) is None and name == "pods" and mode.node_network:
+            ranges[name] = list(ranges["nodes"]) if isinstance(ranges["nodes"], list) else ranges["nodes"]
+        elif ranges.get(name) is None:
             own = mode.pods if name == "pods" else {}
             ranges[name] = [own.get(version, defaults[version]) for version in versions]
         elif isinstance(ranges[name], str):

@@ -31,7 +31,14 @@ def check(topology: Topology) -> None:
     rules.one_of(topology.family, FAMILIES, "family")
     rules.one_of(topology.iptables, ("nft", "legacy"), "iptables")
     fabricrules.check(topology.fabric)
-    networks = _ranges(topology.ranges, topology.family, topology.fabric)
+    shared = cni_mode(topology.cni.mode).node_network
+    if shared and topology.fabric.routers:
+        what = f"join racks, and cni {topology.cni.mode} has one network of Nodes and Pods"
+        raise Wrong(what, "fabric", "routers")
+    networks = _ranges(topology.ranges, topology.family, topology.fabric, shared)
+    if shared and networks["pods"] != networks["nodes"]:
+        what = f"is {', '.join(topology.ranges.pods)}, must be that of ranges.nodes: {', '.join(topology.ranges.nodes)}"
+        raise Wrong(what, "ranges", "pods", hint=f"with cni {topology.cni.mode} Pods are hosts of the Node network")
     _nodes(topology, networks["nodes"])
     fabricrules.check_routers(topology, networks["nodes"])
     _capacity(topology, networks)
@@ -54,7 +61,7 @@ def _dns(topology: Topology) -> None:
 # Ranges
 
 
-def _ranges(ranges: Ranges, family: str, fabric: Fabric) -> dict[str, tuple[IPNetwork, ...]]:
+def _ranges(ranges: Ranges, family: str, fabric: Fabric, shared: bool) -> dict[str, tuple[IPNetwork, ...]]:
     given = {"nodes": ranges.nodes, "pods": ranges.pods, "services": ranges.services}
     networks = {
         name: tuple(_network(text, "ranges", name, index) for index, text in enumerate(texts))
@@ -65,7 +72,12 @@ def _ranges(ranges: Ranges, family: str, fabric: Fabric) -> dict[str, tuple[IPNe
             _racks(each, family, fabric)
         else:
             _versions(each, family, "ranges", name)
-    flat = [(f"ranges.{name}", network) for name, each in networks.items() for network in each]
+    flat = [
+        (f"ranges.{name}", network)
+        for name, each in networks.items()
+        for network in each
+        if not (shared and name == "pods")
+    ]
     for a, net_a, b, net_b in overlaps(flat):
         chosen = a if str(net_b) in DEFAULTS else b
         raise Wrong(f"{a} {net_a} overlaps {b} {net_b}", *chosen.split("."), sentence=True)
@@ -105,10 +117,11 @@ def _racks(networks: tuple[IPNetwork, ...], family: str, fabric: Fabric) -> None
 
 def _capacity(topology: Topology, networks: dict[str, tuple[IPNetwork, ...]]) -> None:
     """Every node gets a Pod range, of its own or the same as the others."""
-    count = 1 if cni_mode(topology.cni.mode).shared_range else len(topology.nodes)
+    shared = cni_mode(topology.cni.mode).shared_range
+    count = 1 if shared else len(topology.nodes)
     prefix = topology.ranges.node_pod_prefix
     for index, network in enumerate(networks["pods"]):
-        length = prefix if network.version == 4 else IPV6_POD_PREFIX
+        length = network.prefixlen if shared else prefix if network.version == 4 else IPV6_POD_PREFIX
         longest = network.max_prefixlen - 2
         if network.version == 4 and not network.prefixlen <= length <= longest:
             raise Wrong(f"is {length}, must be {network.prefixlen}-{longest}", "ranges", "node_pod_prefix")

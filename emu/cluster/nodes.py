@@ -51,6 +51,12 @@ def rack_networks(topology: Topology, switch: str) -> tuple[IPNetwork, ...]:
     return node_ranges(topology)[rack_of(topology.fabric, switch) :: count]
 
 
+def gateway_of(topology: Topology, network: IPNetwork) -> IPAddress:
+    """Of a network without a router: where one would be, at the first address that no Node has."""
+    taken = {address.ip for node in nodes(topology) for address in node.addresses}
+    return next(ip for ip in network.hosts() if ip not in taken)
+
+
 def _network(text: str, place: str) -> IPNetwork:
     try:
         return ip_network(text)

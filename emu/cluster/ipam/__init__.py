@@ -10,7 +10,7 @@ from emu.api.cnimodes import cni_mode
 from emu.api.objects import Node, Pod
 from emu.api.topology import Topology
 from emu.cluster import model
-from emu.cluster.ipam import calico, docker, host_local
+from emu.cluster.ipam import calico, docker, host_local, shared
 from emu.cluster.model import IPAddress
 
 Nodes = tuple[model.Node, ...]
@@ -56,7 +56,7 @@ class Kind(Protocol):
         """What one Node holds, in words."""
 
 
-KINDS: tuple[Kind, ...] = (host_local, calico, docker)
+KINDS: tuple[Kind, ...] = (host_local, calico, docker, shared)
 
 
 def of(topology: Topology) -> Kind:

@@ -7,9 +7,18 @@ from types import ModuleType
 from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.planners import choices
-from emu.planners.cni import calico_bgp, calico_ipip, calico_vxlan, canal, docker, flannel_host_gw, flannel_vxlan
+from emu.planners.cni import calico_bgp, calico_ipip, calico_vxlan, canal, docker, flannel_host_gw, flannel_vxlan, vm
 
-MODES: tuple[ModuleType, ...] = (flannel_vxlan, flannel_host_gw, calico_vxlan, calico_bgp, calico_ipip, canal, docker)
+MODES: tuple[ModuleType, ...] = (
+    flannel_vxlan,
+    flannel_host_gw,
+    calico_vxlan,
+    calico_bgp,
+    calico_ipip,
+    canal,
+    docker,
+    vm,
+)
 
 
 def mode(name: str) -> ModuleType:
