@@ -53,6 +53,12 @@ class Writer:
         blocks = (_interface(point, self.linktypes.get(point, ETHERNET)) for point in self.points)
         self.sink(b"".join((_section(), *blocks)))
 
+    def add(self, point: CapturePoint, linktype: int) -> None:
+        """One more interface, from here on; one that has come back keeps its place."""
+        if point not in self._index:
+            self._index[point] = len(self._index)
+            self.sink(_interface(point, linktype))
+
     def write(self, frames: Sequence[Frame]) -> None:
         if not frames:
             return

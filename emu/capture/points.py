@@ -10,13 +10,26 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from emu.errors import InputError
-from emu.plan.model import Link, NetnsKind, NetnsPlan, Plan
+from emu.plan.model import Changes, Link, NetnsKind, NetnsPlan, Plan
 from emu.trace.model import CapturePoint
 
 
 def points(plan: Plan, selectors: Iterable[str] = ("all",)) -> tuple[CapturePoint, ...]:
     """The points the selectors choose, each once, in the plan's order. Raises InputError for one that chooses none."""
     every = all_points(plan)
+    chosen = set()
+    for selector in selectors:
+        found = _select(plan, every, selector)
+        if not found:
+            raise InputError(f"no interface to capture is called {selector!r}", hint=_hint(plan, every, selector))
+        chosen.update(found)
+    return tuple(point for point in every if point in chosen)
+
+
+def new_points(plan: Plan, changes: Changes, selectors: Iterable[str]) -> tuple[CapturePoint, ...]:
+    """Those of the selectors whose links the changes have made; a selector may choose none by now."""
+    made = {(netns.name, value.name) for netns in changes.netns for value in netns.added if isinstance(value, Link)}
+    every = tuple(point for point in all_points(plan) if (point.netns, point.ifname) in made)
     chosen = {point for selector in selectors for point in _select(plan, every, selector)}
     return tuple(point for point in every if point in chosen)
 
@@ -31,16 +44,12 @@ def _point(netns: NetnsPlan, link: Link) -> CapturePoint:
 
 def _select(plan: Plan, every: tuple[CapturePoint, ...], selector: str) -> tuple[CapturePoint, ...]:
     if "*" in selector or "?" in selector:
-        found = tuple(point for point in every if fnmatchcase(str(point), selector))
-    elif selector == "all":
-        found = every
-    else:
-        place, _, ifname = selector.partition(":")
-        names = {netns.name for netns in plan.netns.values() if place in _spellings(netns)}
-        found = tuple(point for point in every if point.netns in names and ifname in ("", point.ifname))
-    if not found:
-        raise InputError(f"no interface to capture is called {selector!r}", hint=_hint(plan, every, selector))
-    return found
+        return tuple(point for point in every if fnmatchcase(str(point), selector))
+    if selector == "all":
+        return every
+    place, _, ifname = selector.partition(":")
+    names = {netns.name for netns in plan.netns.values() if place in _spellings(netns)}
+    return tuple(point for point in every if point.netns in names and ifname in ("", point.ifname))
 
 
 def _spellings(netns: NetnsPlan) -> Iterator[str]:

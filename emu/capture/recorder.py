@@ -10,6 +10,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,6 +53,8 @@ class Recorder:
         self._lenient = lenient
         self.absent: tuple[CapturePoint, ...] = ()
         self._taps: dict[int, Tap] = {}
+        self._buffer = bytearray(LONGEST)
+        self._joining: deque[Tap] = deque()  # armed; the thread has not taken them yet
         self._drops: dict[CapturePoint, int] = {}
         self._frames: list[Frame] = []  # read, and not written
         self._stopping, self._over = threading.Event(), threading.Event()
@@ -71,6 +74,15 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
+    def join(self, points: Iterable[CapturePoint], open_socket: OpenSocket) -> None:
+        """Record there too, from when this returns on; not to be called after `stop`. A point whose interface is not
+        there, or is listened to already, is left out."""
+        heard = {tap.point for tap in (*self._taps.copy().values(), *self._joining) if tap.is_live}
+        for point in points:
+            if point not in heard and (tap := self._tap(point, open_socket)):
+                self._joining.append(tap)
+        self._wake.send(b"+")
+
     def stop(self) -> Capture:
         """Everything that passed before this call, in order (no frames if they went to `fd`), and the drops. Raises
         KernelError when the file could not be written."""
@@ -81,8 +93,10 @@ class Recorder:
             self._output.stream.hurry()
         self._thread.join()
         try:
+            self._admit()
             self._read(self._taps, now)
-            self._drops |= {tap.point: tap.drops for tap in self._taps.values()}
+            for tap in self._taps.values():
+                self._count(tap)
         finally:
             self._release()
         frames = _in_order(self._frames)
@@ -111,20 +125,31 @@ class Recorder:
         return self._over.wait(timeout_s)
 
     def _tap_all(self, open_socket: OpenSocket) -> None:
-        buffer = bytearray(LONGEST)
         for point in self.points:
-            tap = self._tap(point, open_socket, buffer)
+            tap = self._tap(point, open_socket)
             if tap is None:
                 self.absent = (*self.absent, point)
                 continue
-            self._taps[tap.sock.fileno()] = tap
-            self._epoll.register(tap.sock, select.EPOLLIN)
+            self._take(tap)
         self.points = tuple(tap.point for tap in self._taps.values())
 
-    def _tap(self, point: CapturePoint, open_socket: OpenSocket, buffer: bytearray) -> Tap | None:
+    def _take(self, tap: Tap) -> None:
+        self._taps[tap.sock.fileno()] = tap
+        self._epoll.register(tap.sock, select.EPOLLIN)
+
+    def _admit(self) -> None:
+        """Those who have joined."""
+        while self._joining:
+            tap = self._joining.popleft()
+            self._take(tap)
+            self.points = tuple(dict.fromkeys((*self.points, tap.point)))
+            if self._output:
+                self._output.add(tap.point, tap.linktype)
+
+    def _tap(self, point: CapturePoint, open_socket: OpenSocket) -> Tap | None:
         """None: its interface, or its netns, is not there."""
         try:
-            return Tap(point, open_socket(point.netns, point.ifname), buffer)
+            return Tap(point, open_socket(point.netns, point.ifname), self._buffer)
         except PermissionError as error:
             raise NotPermitted(f"cannot capture at {point}: packet sockets are not permitted") from error
         except (OSError, KeyError) as error:
@@ -141,9 +166,12 @@ class Recorder:
         return output
 
     def _run(self) -> None:
-        most = len(self._taps) + 2
         while not self._stopping.is_set() and not self._over.is_set():
+            most = len(self._taps) + 2
             ready = dict(self._epoll.poll(REST_S if self._output and self._frames else None, most))
+            if self._woken.fileno() in ready and not self._stopping.is_set():
+                self._woken.recv(1)
+                self._admit()
             now = time.time_ns()
             self._read(ready, now)
             if self._output:
@@ -160,11 +188,14 @@ class Recorder:
             if tap.gone:
                 self._epoll.unregister(fd)
                 tap.close()
-                self._drops[tap.point] = tap.drops
+                self._count(tap)
                 del self._taps[fd]
         with self._heard:
             self._reading = False
             self._heard.notify_all()
+
+    def _count(self, tap: Tap) -> None:
+        self._drops[tap.point] = self._drops.get(tap.point, 0) + tap.drops
 
     def _unquiet(self, quiet_s: float) -> float:
         """Seconds to wait before it can be quiet; some, if frames wait to be read."""
@@ -182,7 +213,7 @@ class Recorder:
     def _release(self) -> None:
         # Closing a packet socket waits until no processor uses it, some 13 ms: all at once, they wait together.
         with ThreadPoolExecutor(64) as closers:
-            list(closers.map(Tap.close, self._taps.values()))
+            list(closers.map(Tap.close, (*self._taps.values(), *self._joining)))
         self._epoll.close()
         self._wake.close()
         self._woken.close()

@@ -73,6 +73,10 @@ class Output:
     def _begin(self, points: Sequence[CapturePoint], linktypes: Mapping[CapturePoint, int]) -> None:
         self._writer = Writer(self.stream, points, linktypes)
 
+    def add(self, point: CapturePoint, linktype: int) -> None:
+        if self._writer:
+            self._guard(partial(self._writer.add, point, linktype))
+
     def write(self, frames: Sequence[Frame]) -> None:
         if self._writer:
             self._guard(partial(self._writer.write, frames))

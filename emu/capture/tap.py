@@ -71,7 +71,7 @@ class Tap:
             except OSError as error:
                 if error.errno != errno.ENETDOWN:  # told once, when the interface goes down
                     raise
-                self.gone = not self.sock.getsockname()[0]
+                self.gone = not self.is_live
                 continue
             if address[2] == PACKET_LOOPBACK:
                 continue
@@ -99,6 +99,11 @@ class Tap:
     def _flags(self, status: int, size: int) -> tuple[str, ...]:
         partial = (PARTIAL_CHECKSUM,) if status & STATUS_CHECKSUM_NOT_READY else ()
         return (*partial, GSO) if status & STATUS_GSO or size > self._longest else partial
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the interface is there still, up or down."""
+        return self.sock.fileno() >= 0 and bool(self.sock.getsockname()[0])
 
     @property
     def drops(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,18 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from emu.api.objects import Pod
-from emu.capture.points import all_points, points
+from emu.capture.points import all_points, new_points, points
 from emu.capture.recorder import Recorder, opener
 from emu.cluster.model import Cluster
 from emu.errors import EmuError, InputError, MissingTool, NoSuchProgram
 from emu.kernel.process import Child
 from emu.plan.drift import Drift, drift
-from emu.plan.model import Plan
+from emu.plan.model import Changes, Plan
 from emu.testbed import targets, tracing
 from emu.testbed.reconciler import Progress, Reconciler
 from emu.testbed.request import Reply
 from emu.trace.flows import every_path
 from emu.trace.model import Flow, TraceResult
+
+log = logging.getLogger(__name__)
 
 REPAIRS = 3  # mending can take other things along: with an address that is too many go the routes by it
 
@@ -87,15 +90,28 @@ class Testbed(Reconciler):
         until: threading.Event,
         armed: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> Mapping[str, int]:
-        """Record at the chosen points to `fd` until told to end or its reader has gone. `armed` is told their names
-        once no packet can be missed. Returns drops by point."""
-        _, plan = self._current()
-        recorder = Recorder(points(plan, selectors or ("all",)), opener(self.host.netns), fd=fd, lenient=True)
+        """Record at the chosen points to `fd` until told to end or its reader has gone; what the selectors choose of
+        what comes meanwhile is recorded from its first packet on. `armed` is told the first points' names once no
+        packet can be missed. Returns drops by point."""
+        chosen, sockets = selectors or ("all",), opener(self.host.netns)
+
+        def follow(changes: Changes, plan: Plan) -> None:
+            try:
+                recorder.join(new_points(plan, changes, chosen), sockets)
+            except EmuError as error:  # the cluster goes on without being looked at
+                log.warning("%s", error)
+
+        with self._lock:
+            _, plan = self._current()
+            recorder = Recorder(points(plan, chosen), sockets, fd=fd, lenient=True)
+            self._followers.append(follow)
         try:
             armed([str(point) for point in recorder.points])
             while not until.wait(0.1) and not recorder.wait(0):
                 pass
         finally:
+            with self._lock:
+                self._followers.remove(follow)
             capture = recorder.stop()
         return {str(point): count for point, count in capture.drops.items()}
 

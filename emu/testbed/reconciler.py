@@ -33,6 +33,8 @@ MOST = 10  # things missing that an error names
 PAUSE_S = 0.02  # between two looks at what daemons bring
 
 Progress = Callable[[str, int, int], None]
+Follower = Callable[[Changes, Plan], None]
+"""Told what the kernel has been changed by, before a program in a new Pod is started."""
 
 
 def utc_now() -> str:
@@ -70,6 +72,7 @@ class Reconciler:
         self._ended: deque[Pod] = deque()  # and that it has stopped
         self._reports: deque[tuple[Key, PodStatus]] = deque()
         self._changed_daemons: deque[str] = deque()  # Nodes
+        self._followers: list[Follower] = []  # called with the lock held
         self._convergence = Convergence(host.kernel.absent)
         host.reports(self._report)
         host.kernel.daemons.on_change = self._daemons_changed
@@ -161,6 +164,8 @@ class Reconciler:
         self._convergence.forget(change.name for change in changes.netns if change.daemons)
         if old:
             self.host.flush(staleflows.stale_flows(old.frontends, cluster.frontends), cluster.nodes)
+        for follower in self._followers:
+            follower(changes, plan)
         self.host.follow(changes, plan)
         self.store.write(*objectmap.differences(before, cluster.objects))
         self._stop_terminating()

@@ -21,6 +21,7 @@ from emu.capture.frame import Capture
 from emu.capture.points import all_points
 from emu.capture.recorder import Recorder, opener
 from emu.kernel import process
+from emu.plan.model import Role
 from emu.testbed.facade import Testbed
 from emu.trace.model import PacketRecord
 
@@ -158,19 +159,28 @@ def test_a_pipe_gets_packets_while_they_pass_and_may_be_closed_at_any_time() -> 
 
 
 def test_pods_may_come_and_go_under_a_capture() -> None:
-    def run(lab: Testbed) -> tuple[Capture, str, str]:
+    def run(lab: Testbed) -> tuple[Capture, set[str], str, str]:
         gone = pods(lab, "web")[0]
+        before = {each.metadata.name for each in pods(lab, "web")}
         with capturing(lab) as (_, path):
             lab.scale((Deployment.KIND, "default", "web"), 4)
             lab.wait_ready(8)
+            come = [each for each in pods(lab, "web") if each.metadata.name not in before]
+            for each in come:
+                out(lab, "client", ["ping", "-c1", "-W2", each.status.pod_ip])
             lab.delete([(Pod.KIND, "default", gone.metadata.name)], 0)
             wait_until(lambda: gone.metadata.name not in {p.metadata.name for p in pods(lab, "web")}, "the Pod is gone")
             lab.wait_ready(8)
             out(lab, "client", "curl -s nginx-svc")
-        return pcapng.read(path), gone.metadata.name, str(lab.check())
+        return pcapng.read(path), {each.metadata.name for each in come}, gone.metadata.name, str(lab.check())
 
-    capture, gone, drift = inside(run)
+    capture, come, gone, drift = inside(run)
     assert drift == "()"
+    found = records(capture.frames)
+    pinged = {each.point.netns.partition(".")[2] for each in found if each.inner and each.inner.proto == "icmp"}
+    assert come and come < pinged, "what comes is captured too"
+    first = {each.point.owner: each.summary for each in reversed(found) if each.point.role is Role.POD_ETH}
+    assert all(first[f"default/{name}"].startswith("ARP") for name in come), "from the first packet on"
     last = {str(frame.point): frame.time_ns for frame in capture.frames}
     assert "default/client:eth0" in last, "what stays is captured on"
     assert last.get(f"default/{gone}:eth0", 0) < last["default/client:eth0"]

@@ -48,7 +48,7 @@ def capture(
 ) -> None:
     """Record packets at many points at once, in one file.
 
-    All points start together and share one clock; each is an interface of the file.
+    All points start together and share one clock; each is an interface of the file. Pods that come later join in.
 
     POINTS are pod/NAME, NS/NAME, node/NAME, node1:cni0, fabric, or all (the default). It ends with Ctrl-C.
 
