@@ -17,7 +17,7 @@ from emu.trace.model import CapturePoint
 def points(plan: Plan, selectors: Iterable[str] = ("all",)) -> tuple[CapturePoint, ...]:
     """The points the selectors choose, each once, in the plan's order. Raises InputError for one that chooses none."""
     every = all_points(plan)
-    chosen = set()
+    chosen: set[CapturePoint] = set()
     for selector in selectors:
         found = _select(plan, every, selector)
         if not found:
