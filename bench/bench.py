@@ -11,13 +11,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from bench import floor, hosts, report, rules, sandboxed, stages, world
 from bench.report import Samples
+from emu.experiment import measuring
 from emu.plan.model import Plan
 
 AT_ONCE = 8 * (os.cpu_count() or 1)  # as many as emu starts
@@ -41,7 +41,7 @@ def main() -> None:
 
 def one_round(plan: Plan, first: bool) -> Iterable[tuple[str, Any]]:
     nodes, pods = world.NODES, world.PODS // world.NODES
-    yield "others", busy()
+    yield "others", measuring.busy()
     yield "floor", sandboxed.cost(lambda: floor.floor(nodes, pods))
     yield "links", sandboxed.cost(lambda: floor.applied(floor.plan(nodes, pods)))
     bare = stages.without_rules(plan)
@@ -55,19 +55,6 @@ def one_round(plan: Plan, first: bool) -> Iterable[tuple[str, Any]]:
     yield "lab", lab(world.PODS, world.SERVICES)
     if first:
         yield "empty lab", lab(0, 0)
-
-
-def busy(seconds: float = 0.5) -> float:
-    """The share of the CPUs in use, which is by others, as nothing is measured meanwhile."""
-    before = cpu_times()
-    time.sleep(seconds)
-    spent = [after - first for after, first in zip(cpu_times(), before, strict=True)]
-    return 1 - (spent[3] + spent[4]) / sum(spent)  # idle and waiting for a disk
-
-
-def cpu_times() -> list[int]:
-    """Of all CPUs, by kind, as proc(5) has them."""
-    return [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
 
 
 def lab(pods: int, services: int) -> dict[str, Any]:

@@ -6,9 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+
+from emu.errors import EmuError
 
 PADDING, NARROWEST = 3, 6  # of kubectl's tables
 
@@ -40,3 +43,11 @@ def as_json(document: Any) -> str:
 
 def color() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def make(folder: Path) -> None:
+    """For what a command keeps."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmuError(f"{folder} cannot be made: {error.strerror}") from error

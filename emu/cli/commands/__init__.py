@@ -25,6 +25,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("trace", "trace"),
             ("verify", "verify"),
             ("run", "run"),
+            ("compare", "compare"),
             ("capture", "capture"),
             ("plan", "plan"),
             ("check", "check"),

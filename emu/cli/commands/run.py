@@ -18,7 +18,6 @@ import click
 from emu.cli import output, starting
 from emu.cli.main import Context
 from emu.cli.progress import Progress
-from emu.errors import EmuError
 from emu.names import digest
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def run(
     planned = load.experiment(experiment, topology)
     starting.tell_ignored(planned.manifests.ignored)
     kept = folder or Path("captures", "runs", planned.topology.name, planned.name)
-    _make(kept)
+    output.make(kept)
     with _testbed(context, planned, keep) as name:
         result = _run(planned, name, kept, lines=form == "text")
     _report(result, kept, form)
@@ -105,13 +104,6 @@ def _report(result: Result, folder: Path, form: str) -> None:
         click.echo(f"{summary(result)}\n{folder / 'report.html'}")
     else:
         click.echo((folder / FORMS[form]).read_text(encoding="utf-8"), nl=False)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EmuError(f"{folder} cannot be made: {error.strerror}") from error
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from emu.cli.client import Client
 from emu.cli.main import Context, complete_testbed
 from emu.cli.progress import Progress
 from emu.cli.testbeds import client
-from emu.errors import EmuError
 from emu.kernel import runtime_dir
 
 PACKETS = "all.pcapng"
@@ -59,7 +58,7 @@ def _verify(server: Client, folder: Path | None, hops: bool) -> dict[str, Any]:
     request = {"do": "verify", "color": output.color(), "hops": hops}
     if folder is None:
         return _result(attached.Attachment(server, request, []))
-    _make(folder)
+    output.make(folder)
     with (folder / PACKETS).open("wb") as packets:
         answer = _result(attached.Attachment(server, request, [packets.fileno()]))
     for name, text in answer["files"].items():
@@ -71,13 +70,6 @@ def _result(attachment: attached.Attachment) -> dict[str, Any]:
     with Progress() as progress:
         answer: dict[str, Any] = attachment.result(progress)
     return answer
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EmuError(f"{folder} cannot be made: {error.strerror}") from error
 
 
 @contextmanager

@@ -90,10 +90,13 @@ def test_a_choice_is_even_if_chance_could_make_it() -> None:
     assert statistics.tries(2) == 21  # twice 2^-21
 
 
+LINK = '[{"mtu": 1450, "qdisc": "noqueue", "stats64": {"tx": {"bytes": 98, "packets": 1}}}]'
+
+
 def test_spread_is_told_with_a_measurement(tmp_path: Path) -> None:
     pings = "".join(f"time=0.{each} ms\n" for each in (100, 200, 300))
     steps = "- measure: {what: latency, from: client, to: client2, count: 3}"
-    _, result = ran(steps, tmp_path, Ran(0, pings), Ran(0, "2: eth0@if4: mtu 1450 qdisc noqueue state UP"))
+    _, result = ran(steps, tmp_path, Ran(0, pings), Ran(0, LINK))
     assert (result.numbers["median_us"], result.numbers["least_us"], result.numbers["most_us"]) == (200, 100, 300)
     assert "qdisc noqueue, mtu 1450; load " in result.text
 
