@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
 from emu.api.load import str_of
 from emu.api.objects import Key, KubeObject, Objects, key_of
+from emu.memo import by_identity
 
 Kind = TypeVar("Kind", bound=KubeObject)
 
 SYSTEM_NAMESPACE = "kube-system"
 
 
+AT_ONCE = 4  # mappings that are looked at in turn: passes hand one on until one of them changes something
+
+
 def of_kind(objects: Objects, kind: type[Kind]) -> Iterator[Kind]:
-    return (obj for obj in objects.values() if type(obj) is kind)
+    return iter(_by_kind(objects).get(kind, ()))  # type: ignore[arg-type]
+
+
+@partial(by_identity, size=AT_ONCE)
+def _by_kind(objects: Objects) -> Mapping[type[KubeObject], list[KubeObject]]:
+    found: dict[type[KubeObject], list[KubeObject]] = {}
+    for obj in objects.values():
+        found.setdefault(type(obj), []).append(obj)
+    return found
 
 
 def changed(objects: Objects, puts: Iterable[KubeObject] = (), deletes: Iterable[Key] = ()) -> Objects:
@@ -36,6 +49,7 @@ def differences(old: Objects, new: Objects) -> tuple[tuple[KubeObject, ...], tup
     return puts, tuple(key for key in old if key not in new)
 
 
+@partial(by_identity, size=2 * AT_ONCE)
 def by_owner(objects: Objects, kind: type[Kind]) -> Mapping[str, list[Kind]]:
     """Objects of a kind, in order, by the uid of their controller; "" for those without."""
     owned: dict[str, list[Kind]] = {}

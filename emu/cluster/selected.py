@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from emu.api.objects import Labels, Objects, Pod
-from emu.cluster.objectmap import of_kind
+from emu.cluster.objectmap import AT_ONCE, of_kind
 from emu.cluster.selectors import has_all
+from emu.memo import by_identity
 
 
 class Selected:
@@ -20,3 +21,6 @@ class Selected:
         """In the order of the objects. `selector` must not be empty."""
         some = min((self._pods.get((namespace, *item), []) for item in selector.items()), key=len)
         return [pod for pod in some if has_all(selector, pod.metadata.labels)]
+
+
+of = by_identity(Selected, size=AT_ONCE)

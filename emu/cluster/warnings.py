@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emu.api.objects import DaemonSet, Deployment, Endpoints, Objects, Pod, ReplicaSet, Service
+from emu.cluster import selected
 from emu.cluster.lifecycle import is_active
 from emu.cluster.objectmap import of_kind, subject
 from emu.cluster.passes.endpoints import target_number
-from emu.cluster.selected import Selected
 from emu.cluster.selectors import has_all
 
 
@@ -17,11 +17,11 @@ def warnings(objects: Objects) -> tuple[str, ...]:
 
 
 def _services(objects: Objects) -> Iterator[str]:
-    selected = Selected(objects)
+    pods_by = selected.of(objects).by
     for service in of_kind(objects, Service):
         if not service.spec.selector:
             continue
-        pods = [pod for pod in selected.by(service.metadata.namespace, service.spec.selector) if is_active(pod)]
+        pods = [pod for pod in pods_by(service.metadata.namespace, service.spec.selector) if is_active(pod)]
         if not pods and not _is_idle(service, objects):
             labels = ",".join(f"{key}={value}" for key, value in service.spec.selector.items())
             yield f"{subject(service)}: its selector {labels} matches no Pod in namespace {service.metadata.namespace}"

@@ -29,11 +29,11 @@ from emu.api.objects import (
     key_of,
 )
 from emu.api.topology import Topology
+from emu.cluster import selected
 from emu.cluster.lifecycle import is_finished, is_ready, is_terminating
 from emu.cluster.objectmap import changed, of_kind
 from emu.cluster.passes import slicing
 from emu.cluster.passes.stamp import stamped
-from emu.cluster.selected import Selected
 from emu.cluster.services import SERVICE_NAME, slices_by_service
 from emu.memo import by_identity
 
@@ -55,7 +55,7 @@ class Wanted:
 
 
 def endpoints(topology: Topology, objects: Objects, now: str) -> Objects:
-    selected = Selected(objects)
+    pods_by = selected.of(objects).by
     slices = slices_by_service(objects)
     zones = _zones(topology)
     puts: list[KubeObject] = []
@@ -64,7 +64,7 @@ def endpoints(topology: Topology, objects: Objects, now: str) -> Objects:
         meta = service.metadata
         if not service.spec.selector or not service.spec.cluster_ips:
             continue
-        wanted = _wanted(service, zones, *selected.by(meta.namespace, service.spec.selector))
+        wanted = _wanted(service, zones, *pods_by(meta.namespace, service.spec.selector))
         puts.append(
             _endpoints(topology.seed, service, wanted, objects.get(("Endpoints", meta.namespace, meta.name)), now)
         )
