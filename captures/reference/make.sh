@@ -48,3 +48,16 @@ topology=two-hosts-vm
 emu up "topologies/$topology"
 reference pod-to-pod-other-node client proxy:80
 emu down
+
+topology=two-node-calico-vxlan
+emu up "topologies/$topology"
+reference pod-to-pod-other-node client client2 --icmp
+reference pod-to-service client nginx-svc:80
+reference pod-to-pod-same-node client2 "$(emu get pods -l app=nginx -o name | sed s,pod/,,):80"
+emu down
+
+topology=two-node-canal
+emu up "topologies/$topology"
+reference pod-to-pod-other-node client client2 --icmp
+reference pod-to-service client nginx-svc:80
+emu down

@@ -125,6 +125,9 @@ class _Asking:
         if hop.direction is Direction.OUT:
             return
         netns = hop.point.netns
+        if hop.encapsulation:  # what is inside was not looked at
+            yield from self._in_tunnel(hop, hop.encapsulation.outer)
+            return
         entry = self.lookup.conntrack(netns, hop.inner)
         going = _sent_on(rules, hop.inner) or (entry.sent_on(hop.inner) if entry else hop.inner)
         text = self._route(netns, self._stack(hop), going.src, going)
@@ -137,6 +140,13 @@ class _Asking:
         yield from _some(CauseKind.ROUTE, netns, text, "")
         if dev := _DEV.search(text):
             yield from self._next_hop(netns, dev[1], text, going)
+
+    def _in_tunnel(self, hop: Hop, outer: Headers) -> Iterator[Cause]:
+        """A tunnel's packet that ended as it came; a route to this netns itself does not mean that it was taken off."""
+        netns = hop.point.netns
+        rules = tuple(self._rules(netns, outer)) if hop.point.role is Role.UPLINK else ()
+        text = self._route(netns, self._stack(hop), outer.src, outer)
+        yield from _in_order(rules, tuple(_some(CauseKind.ROUTE, netns, text, "")))
 
     def _translated(self, hop: Hop, after: Hop, reply: bool) -> Iterator[Cause]:
         a, b = hop.inner, after.inner

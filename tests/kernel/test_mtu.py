@@ -66,11 +66,22 @@ def pings(plan: Plan, *lengths: int) -> Callable[[], list[str]]:
     return run
 
 
-@pytest.mark.parametrize(("mode", "mtu"), [("flannel-host-gw", 1500), ("flannel-vxlan", 1450), ("canal", 1450)])
+@pytest.mark.parametrize(
+    ("mode", "options", "mtu"),
+    [("flannel-host-gw", {}, 1500), ("flannel-vxlan", {}, 1450), ("canal", {"veth_mtu": 1450}, 1450)],
+)
 def test_a_packet_of_the_modes_mtu_arrives_and_a_longer_one_does_not_leave_the_pod(
-    sandbox: Sandbox, mode: str, mtu: int
+    sandbox: Sandbox, mode: str, options: dict[str, object], mtu: int
 ) -> None:
-    assert sandbox(pings(planned(mode), mtu, mtu + 1)) == [ARRIVED, f"message too long, mtu={mtu}"]
+    assert sandbox(pings(planned(mode, **options), mtu, mtu + 1)) == [ARRIVED, f"message too long, mtu={mtu}"]
+
+
+def test_canals_pods_are_told_by_their_node_what_the_tunnel_takes(sandbox: Sandbox) -> None:
+    """Felix knows nothing of flannel.1 and gives Pods the uplink's MTU."""
+    assert sandbox(pings(planned("canal"), 1500, 1450)) == [
+        "From 192.168.100.11 icmp_seq=1 Frag needed and DF set (mtu = 1450)",
+        ARRIVED,
+    ]
 
 
 def test_with_pods_of_the_uplinks_mtu_the_node_in_front_of_the_tunnel_says_what_fits(sandbox: Sandbox) -> None:

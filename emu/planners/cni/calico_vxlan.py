@@ -26,17 +26,19 @@ KERNEL OBJECTS, on each Node
 
 MTU
     the uplink's minus 50: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14; 70 with IPv6, whose header has 40. Pods
-    have the smaller one of the families of the cluster. cross_subnet changes nothing in it.
+    have the smaller one of the families of the cluster. cross_subnet changes nothing in it. With veth_mtu both are as
+    it says, but that the kernel gives the tunnel no more than it has room for
 
 OPTIONS
     cross_subnet: true    Calico's vxlanMode CrossSubnet: the tunnel only where a router is between
     block_size: 26        prefix length of an IPv4 block
+    veth_mtu: 1430        calico.yaml's veth_mtu: the MTU of Pods and tunnels; 0, the default: found out by Felix
 
 LIMITS
     Blocks start where a Node's podCIDR does; Calico draws the place (cluster.ipam.calico).
     Felix's rules are those of a cluster without policies and host endpoints; the failsafe chains, which nothing refers
     to then, are not in the kernel of a real Node either. Every Pod has the service account `default`.
-    No WireGuard, no eBPF dataplane.
+    No WireGuard, no eBPF dataplane. Felix switches checksum offload of vxlan.calico off (`ethtool -K`); here it is on.
 
 SOURCES
     projectcalico/calico felix/dataplane/linux/vxlan_mgr.go, felix/calc (vxlan_resolver.go, l3_route_resolver.go),
@@ -81,7 +83,8 @@ class Vtep:
 
 
 def check(topology: Topology) -> None:
-    calico_options.check(topology, calico_options.CROSS_SUBNET)
+    calico_options.check(topology, calico_options.CROSS_SUBNET, others=(calico_options.VETH_MTU,))
+    calico_options.check_veth_mtu(topology)
     choices.least_mtu(topology, OVERHEAD)
 
 
@@ -92,11 +95,14 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
     for family in cluster.families:
         vteps = tuple(_vtep(node, family, announced[node.name]) for node in cluster.nodes)
         for own in vteps:
-            yield _overlay((cluster.name, own.node, family), own, vteps, underlay - OVERHEAD[family], near)
+            room = underlay - OVERHEAD[family]
+            mtu = min(room, calico_options.veth_mtu(cluster.topology.cni.options, room))
+            yield _overlay((cluster.name, own.node, family), own, vteps, mtu, near)
     for node in cluster.nodes:
         yield calico_blocks.blackholes(node, calico_blocks.FELIX)
     yield from calico_rules.plan(cluster, TUNNELS)
-    yield from calico_wiring.plan(cluster, underlay - max(OVERHEAD[family] for family in cluster.families))
+    found_out = underlay - max(OVERHEAD[family] for family in cluster.families)
+    yield from calico_wiring.plan(cluster, calico_options.veth_mtu(cluster.topology.cni.options, found_out))
 
 
 def _vtep(node: Node, family: int, announced: tuple[IPNetwork, ...]) -> Vtep:

@@ -15,17 +15,22 @@ KERNEL OBJECTS, on each Node
     addresses   of the Node's podCIDR, by host-local: the first Pod has .2
 
 MTU
-    1450, the uplink's minus 50; for IPv6 too, as in flannel-vxlan
+    flannel.1: the uplink's minus 50. Pods: the uplink's, for Felix finds out what they may have by the tunnels that it
+    knows, and flannel.1 is not its own. So a Pod's first full-sized packet to another Node is answered "fragmentation
+    needed" by its own Node, which keeps TCP going; veth_mtu: 1450 spares that, and RKE2 sets it
 
 OPTIONS
     direct_routing: true    Flannel's "DirectRouting"
+    veth_mtu: 1450          canal.yaml's veth_mtu: the MTU of Pods; 0, the default there and here: found out by Felix
 
 LIMITS
     Those of flannel-vxlan and of calico-vxlan's rules. Without blackholes a packet for an address of its own podCIDR
     that no Pod has leaves the Node by its default route.
+    canal.yaml switches Felix's IPv6 off (FELIX_IPV6SUPPORT); with IPv6 in the cluster it is on here.
 
 SOURCES
-    projectcalico/calico manifests/canal.yaml; those of flannel-vxlan and calico-vxlan
+    projectcalico/calico manifests/canal.yaml, felix/dataplane/linux/int_dataplane.go (determinePodMTU); those of
+    flannel-vxlan and calico-vxlan
 """
 
 from __future__ import annotations
@@ -35,17 +40,21 @@ from collections.abc import Iterator
 from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.plan.merge import Fragment
-from emu.planners.cni import calico_rules, calico_wiring, flannel_vxlan
+from emu.planners import choices
+from emu.planners.cni import calico_options, calico_rules, calico_wiring, flannel_vxlan
 
 NAME = "canal"
 
 
 def check(topology: Topology) -> None:
-    flannel_vxlan.check(topology)
+    choices.flag("cni", NAME, topology.cni.options, flannel_vxlan.DIRECT, others=(calico_options.VETH_MTU,))
+    calico_options.check_veth_mtu(topology)
+    choices.least_mtu(topology, flannel_vxlan.OVERHEAD)
 
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
+    underlay = cluster.topology.fabric.mtu
     direct = bool(cluster.topology.cni.options.get(flannel_vxlan.DIRECT))
     yield from flannel_vxlan.between_nodes(cluster, direct)
     yield from calico_rules.plan(cluster, {}, pools=False)
-    yield from calico_wiring.plan(cluster, cluster.topology.fabric.mtu - flannel_vxlan.OVERHEAD[4])
+    yield from calico_wiring.plan(cluster, calico_options.veth_mtu(cluster.topology.cni.options, underlay))

@@ -110,6 +110,20 @@ def test_ipv6_has_a_tunnel_of_its_own_and_pods_the_smaller_mtu() -> None:
     assert [link.mtu for link in inside.links] == [1430]
 
 
+def mtus(plan: Plan) -> set[tuple[Role, int]]:
+    wanted = (Role.POD_ETH, Role.HOST_VETH, Role.TUNNEL)
+    return {(link.role, link.mtu) for netns in plan.netns.values() for link in netns.links if link.role in wanted}
+
+
+def test_veth_mtu_is_that_of_pods_and_of_calicos_own_tunnel_as_far_as_there_is_room() -> None:
+    assert mtus(built(pod("a"), veth_mtu=1400)) == {(Role.POD_ETH, 1400), (Role.HOST_VETH, 1400), (Role.TUNNEL, 1400)}
+    assert mtus(built(pod("a"), veth_mtu=1500)) == {(Role.POD_ETH, 1500), (Role.HOST_VETH, 1500), (Role.TUNNEL, 1450)}
+
+
+def test_canals_pods_have_the_uplinks_mtu_for_felix_knows_nothing_of_flannels_tunnel() -> None:
+    assert mtus(shipped.plan(CANAL)) == {(Role.POD_ETH, 1500), (Role.HOST_VETH, 1500), (Role.TUNNEL, 1450)}
+
+
 def test_every_calico_mode_has_a_tunnel_address_only_where_it_has_a_tunnel() -> None:
     assert {mode.name: sorted(mode.tunnels) for mode in CNI_MODES if mode.ipam == "calico"} == {
         "calico-vxlan": [4, 6], "calico-ipip": [4], "calico-bgp": [],

@@ -54,6 +54,14 @@ def test_a_misspelt_mode_is_named_with_its_line_what_was_meant_and_what_there_is
             "topology.yaml:5: cni.options.direct_routing is yes, must be true or false",
         ),
         (
+            ("cni:", "  mode: canal", "  options: {veth_mtu: 1200}"),
+            "topology.yaml:5: cni.options.veth_mtu is 1200, must be 1280-65535, or 0: found out by Felix",
+        ),
+        (
+            ("cni:", "  mode: calico-vxlan", "  options: {veth_mtu: true}"),
+            "topology.yaml:5: cni.options.veth_mtu is true, must be",
+        ),
+        (
             ("cni:", "  mode: calico-vxlan", "  options: {block_size: 33}"),
             "topology.yaml:5: cni calico-vxlan: block_size is 33, must be 20-32",
         ),
