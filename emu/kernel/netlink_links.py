@@ -73,8 +73,9 @@ def hairpin(index: int, on: bool) -> Request:
 
 
 def modify(link: Link, index: int, master: int = 0) -> Request:
-    """Bring an existing link's MAC, MTU, master and state to what the plan says."""
-    return Request(RTM_NEWLINK, 0, _common(link, index, up=link.up) + attr_u32(IFLA_MASTER, master))
+    """Bring an existing link's MAC, MTU, master and state to what the plan says. The index alone says which: a name,
+    though it be the same, is a renaming, which kernels before 6.2 refuse for a link that is up (dev_change_name)."""
+    return Request(RTM_NEWLINK, 0, _settings(link, index, up=link.up) + attr_u32(IFLA_MASTER, master))
 
 
 def tun(link: Link, index: int) -> Request:
@@ -116,7 +117,12 @@ def up(index: int) -> Request:
 
 
 def _common(link: Link, index: int, *, up: bool) -> bytes:
-    body = info(index, IFF_UP if up else 0, IFF_UP) + attr_text(IFLA_IFNAME, link.name)
+    """Of a link to be made."""
+    return _settings(link, index, up=up) + attr_text(IFLA_IFNAME, link.name)
+
+
+def _settings(link: Link, index: int, *, up: bool) -> bytes:
+    body = info(index, IFF_UP if up else 0, IFF_UP)
     if link.mtu:
         body += attr_u32(IFLA_MTU, link.mtu)
     if link.qlen != DEFAULT_QLEN:

@@ -46,6 +46,14 @@ def test_one_message_makes_both_ends_of_a_pair_and_the_bridge_port():
     assert attributes(other[16:])[netlink_links.IFLA_ADDRESS] == bytes.fromhex("020000000002")
 
 
+def test_a_link_that_is_there_is_modified_by_its_index_alone():
+    """With its name in the message, kernels before 6.2 take it for a renaming of a link that is up: EBUSY."""
+    request = netlink_links.modify(VETH, 9, master=3)
+    assert struct.unpack_from("=iII", request.body, 4) == (9, netlink_links.IFF_UP, netlink_links.IFF_UP)
+    said = {netlink_links.IFLA_MTU, netlink_links.IFLA_ADDRESS, netlink_links.IFLA_MASTER}
+    assert set(attributes(request.body[16:])) == said
+
+
 def test_a_vxlan_link_says_what_flanneld_says_and_nothing_else():
     vxlan = Vxlan(vni=1, local=ip_address("192.168.100.11"), dev="eth0", port=8472)
     link = Link(name="flannel.1", kind="vxlan", role=Role.TUNNEL, owner="node1", vxlan=vxlan)
