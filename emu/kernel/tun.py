@@ -12,7 +12,11 @@ from emu.errors import HostError, MissingFeature, NotPermitted
 
 DEVICE = "/dev/net/tun"
 _TUNSETIFF, _TUNSETLINK, _TUNSETIFINDEX, _TUNSETFILTEREBPF = 0x400454CA, 0x400454CD, 0x400454DA, 0x800454E1
+_TUNSETOFFLOAD = 0x400454D0
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
+#: TUN_F_CSUM, TSO4, TSO6, TSO_ECN: a packet of up to 64 KB comes to the device whole, as to the real tunl0. By default
+#: the kernel cuts it into segments and adds each up, for a reader who could not.
+_WHOLE = 0x01 | 0x02 | 0x04 | 0x08
 ARPHRD_TUNNEL = 768  # what ipip devices are: `link/ipip`, and packets without a MAC header in captures
 
 
@@ -28,6 +32,7 @@ def create(name: str, index: int) -> int:
         fcntl.ioctl(fd, _TUNSETIFINDEX, struct.pack("=I", index))
         fcntl.ioctl(fd, _TUNSETIFF, struct.pack("=16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
         fcntl.ioctl(fd, _TUNSETLINK, ARPHRD_TUNNEL)
+        fcntl.ioctl(fd, _TUNSETOFFLOAD, _WHOLE)
     except OSError as error:
         os.close(fd)
         raise HostError(f"ip tuntap add {name} mode tun: {error.strerror}") from error
