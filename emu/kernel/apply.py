@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from emu.errors import EmuError, HostError, KernelError
+from emu.errors import EmuError, KernelError
 from emu.kernel import (
     carrier,
     conntrack,
     daemons,
     firewall,
+    limits,
     netlink_links,
     netlink_routes,
     netns,
@@ -31,6 +32,7 @@ from emu.kernel import (
 )
 from emu.kernel.daemons import Daemons
 from emu.kernel.handle import Act, Handle
+from emu.kernel.limits import Limit
 from emu.kernel.making import LinkMaker
 from emu.kernel.netns import Netns
 from emu.kernel.pods import PodNamespaces
@@ -43,16 +45,18 @@ from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, Net
 log = logging.getLogger(__name__)
 
 _DESCRIPTORS = 65536
-_FOR_THE_LAB, _FOR_A_NETNS = 96, 3  # itself, a socket to change or read it, its first process
 _RANK = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NODE: 2, NetnsKind.POD: 3}
 
 
 class Kernel:
     """One lab's namespaces. Made inside the sandbox; its own namespace is the fabric's. Not thread-safe: one apply
-    at a time. `namespaces` makes those that daemons run in."""
+    at a time. `namespaces` makes those that daemons run in. `granted`: what the machine has to give."""
 
-    def __init__(self, lab: str, namespaces: PodNamespaces | None = None) -> None:
+    def __init__(
+        self, lab: str, namespaces: PodNamespaces | None = None, granted: Sequence[Limit] | None = None
+    ) -> None:
         self.lab = lab
+        self._limits = (limits.files(),) if granted is None else tuple(granted)
         self._handles: dict[str, Handle] = {}
         self._plan: Plan | None = None
         self._newborn: Handle | None = None  # what a namespace holds when it is made
@@ -67,7 +71,8 @@ class Kernel:
 
     def apply(self, changes: Changes, new: Plan) -> None:
         """`new` is the plan the changes lead to: a link's other end is looked up there."""
-        _check_room(len(new.netns))
+        if any(change.old is None for change in changes.netns):
+            limits.check(new, self._limits)
         daemons.check_tools(change.new for change in changes.netns if change.new and change.daemons)
         programs.check(changes)
         self._plan = new
@@ -264,14 +269,6 @@ def _probe() -> Handle:
     handle.rest()
     netns.delete(handle.netns)
     return handle
-
-
-def _check_room(count: int) -> None:
-    """Raises HostError before the first effect."""
-    needed, allowed = _FOR_THE_LAB + count * _FOR_A_NETNS, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if needed > allowed:
-        what = f"{count} network namespaces need {needed} open files, {allowed} are allowed"
-        raise HostError(what, hint=f"sudo prlimit --pid $$ --nofile={needed}, and again")
 
 
 def _early(plan: NetnsPlan) -> list[Sysctl]:

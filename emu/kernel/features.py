@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from emu.errors import EmuError, KernelError
-from emu.kernel import netns, pods, process, sandbox, userns
+from emu.kernel import limits, netns, pods, process, sandbox, userns
 from emu.kernel.trials import MODULES, TOOLS, TRIALS, Module, Trial
 from emu.plan.model import PodSandbox
 
@@ -33,7 +33,7 @@ class Feature:
 
 def probe() -> tuple[Feature, ...]:
     """Half a second. Nothing of the machine is changed; the kernel may load a module it has for what is tried."""
-    return (_python(), *_tools(), *_in_a_lab(), *_modules())
+    return (_python(), *_tools(), *_in_a_lab(), *_modules(), *_limits())
 
 
 def _python() -> Feature:
@@ -110,6 +110,14 @@ def _modules() -> Iterator[Feature]:
         remedy = "" if detail else f"a kernel with CONFIG_{module.option}"
         detail = detail or f"this kernel has not: {module.purpose}"
         yield Feature(name=f"module {module.name}", needed=False, ok=not remedy, detail=detail, remedy=remedy)
+
+
+def _limits() -> Iterator[Feature]:
+    """A cluster that needs more is refused, with the number, before anything of it is made."""
+    for limit in limits.read():
+        used = f", {limit.used} in use" if limit.used else ""
+        detail = f"{limit.granted}{used} ({limit.setting})"
+        yield Feature(name=f"limit {limit.name}", needed=False, ok=True, detail=detail)
 
 
 def _presence(module: Module, listed: str, config: str) -> str:

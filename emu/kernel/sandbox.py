@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from emu.errors import EmuError, KernelError, known_class, revived
-from emu.kernel import lab, runtime_dir, syscalls, userns
+from emu.kernel import lab, limits, runtime_dir, syscalls, userns
+from emu.kernel.limits import Limit
 from emu.kernel.runtime_dir import Claim, TestbedInfo, connect, running, runtime_directory
 
 __all__ = ["Sandbox", "TestbedInfo", "connect", "launch", "running", "runtime_directory", "stop", "tied"]
@@ -38,10 +39,13 @@ _KINDS = (
 
 
 class Sandbox:
-    """What the lab's `main` is given: sockets that listen on the machine's side, and its word to the caller."""
+    """What the lab's `main` is given: sockets that listen on the machine's side, what the machine grants, and its word
+    to the caller."""
 
-    def __init__(self, claim: Claim, caller: socket.socket, release: Callable[[], None]) -> None:
-        self.name, self.directory = claim.name, claim.path
+    def __init__(
+        self, claim: Claim, caller: socket.socket, release: Callable[[], None], granted: tuple[Limit, ...] = ()
+    ) -> None:
+        self.name, self.directory, self.granted = claim.name, claim.path, granted
         self.api, self.attach = claim.api, claim.attach
         self.is_ready = False
         self._claim, self._caller, self._release = claim, caller, release
@@ -91,7 +95,8 @@ def launch(
 ) -> None:
     """Run `main` in a new lab; return when it calls `ready` (`foreground`: when it has ended). An EmuError it raises
     before that is raised here, as the same class. Call it from a process that has no other thread."""
-    with _started(name, directory, _Wanted(main, tied=foreground, on_terminal=foreground), progress) as start:
+    wanted = _Wanted(main, tied=foreground, on_terminal=foreground, granted=limits.minded(os.environ))
+    with _started(name, directory, wanted, progress) as start:
         if foreground:
             start.until_ended()
             runtime_dir.forget_sockets(name, directory)
@@ -106,7 +111,8 @@ def tied(
     progress: Progress = lambda text, done, total: None,
 ) -> Iterator[None]:
     """A lab for the block: it ends with it, and with this process, however that ends."""
-    with _started(name, directory, _Wanted(main, tied=True, on_terminal=False), progress) as start:
+    wanted = _Wanted(main, tied=True, on_terminal=False, granted=limits.minded(os.environ))
+    with _started(name, directory, wanted, progress) as start:
         yield
         start.end()
     runtime_dir.forget_sockets(name, directory)
@@ -199,6 +205,7 @@ class _Wanted:
     main: Callable[[Sandbox], None]
     tied: bool
     on_terminal: bool
+    granted: tuple[Limit, ...]
 
 
 def _fork_middle(claim: Claim, wanted: _Wanted) -> tuple[int, socket.socket]:
@@ -259,7 +266,7 @@ def _lab(claim: Claim, wanted: _Wanted, caller: socket.socket, middle: socket.so
         syscalls.die_with_parent(0)
         middle.send(b".")
 
-    sandbox = Sandbox(claim, caller, release)
+    sandbox = Sandbox(claim, caller, release, wanted.granted)
     try:
         _tie(middle)
         os.setsid()

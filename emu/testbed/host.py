@@ -16,6 +16,7 @@ from emu.dnsserver import server as dnsserver
 from emu.errors import InputError
 from emu.kernel import inventory, netns, process
 from emu.kernel.apply import Kernel
+from emu.kernel.limits import Limit
 from emu.kernel.netns import Netns
 from emu.kernel.pods import PodNamespaces
 from emu.kernel.process import Child
@@ -33,12 +34,12 @@ class Host:
     """Make it inside the sandbox, before the process has any thread: the server processes and the Pods' zygote are
     forked here."""
 
-    def __init__(self, lab: str, logs: Path) -> None:
+    def __init__(self, lab: str, logs: Path, granted: Sequence[Limit] | None = None) -> None:
         dns = process.start_service("dns", dnsserver.main)
         shared = process.start_service("workloads", workloads.main)
         self.pods = PodNamespaces()
         process.Reaper()
-        self.kernel = Kernel(lab, self.pods)
+        self.kernel = Kernel(lab, self.pods, granted)
         self.dns = dnsserver.DnsService(dns)
         self.workloads = workloads.WorkloadService(shared)
         self.runtime = KernelRuntime(self.kernel, self.pods, self.dns, self.workloads)

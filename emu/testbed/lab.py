@@ -28,7 +28,7 @@ def main(sandbox: Sandbox, topology: Topology, loaded: Loaded, serve: Serve) -> 
     """Runs as PID 1 of the sandbox. Returning ends the lab."""
     gc.set_threshold(NEW_OBJECTS)
     logs = Path(tempfile.mkdtemp(prefix="logs-", dir="/run"))  # the sandbox's own /run: gone with it
-    testbed = Testbed(topology, Host(topology.name, logs))
+    testbed = Testbed(topology, Host(topology.name, logs, sandbox.granted))
     try:
         testbed.up(loaded.objects, sandbox.progress, loaded.places)
         serve(sandbox.api, sandbox.attach, testbed)

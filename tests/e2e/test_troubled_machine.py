@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -120,3 +121,62 @@ def limited(files: int, *arguments: str) -> Completed:
     env = {**process.ENVIRONMENT, **machine.PYTHON, "EMU_RUNTIME_DIR": str(machine.RUNTIME)}
     argv = ["prlimit", f"--nofile={files}:{files}", "--", *machine.command(*arguments)]
     return process.run(argv, env=env, check=False, timeout_s=60)
+
+
+GC_THRESH3 = "net.ipv4.neigh.default.gc_thresh3"
+LIMITS = {
+    GC_THRESH3: "neighbor entries of IPv4 when all of it is in use",
+    "net.netfilter.nf_conntrack_max": "entries of connection tracking on one Node",
+    "kernel.pty.max": "pseudo-terminals",
+    "kernel.pid_max": "processes",
+    "user.max_net_namespaces": "network namespaces",
+    "user.max_mnt_namespaces": "mount namespaces",
+    "user.max_pid_namespaces": "PID namespaces",
+    "user.max_uts_namespaces": "UTS namespaces",
+}
+
+
+@machine.on_a_machine
+def test_what_a_machine_has_too_little_of_is_told_with_the_number():
+    for setting, what in LIMITS.items():
+        granted = pretend(setting, 1)
+        said = refused(str(machine.RUNTIME))
+        found = re.search(rf"need (\d+) {re.escape(what)}, -?\d+ are allowed", said)
+        assert found, said
+        enough = re.search(rf"hint: .*sysctl -w {re.escape(setting)}=(?:\$\(\()?(\d+)", said)
+        assert enough, said
+        assert int(enough[1]) >= int(found[1])
+        syscalls.umount2(granted, 0)
+
+
+@machine.on_a_machine
+def test_a_cluster_grows_as_far_as_the_machine_grants_and_its_user_may_know_better():
+    granted = pretend(GC_THRESH3, 10)
+    need = int(re.search(r"need (\d+) neighbor entries", refused(str(machine.RUNTIME)))[1])
+    assert emu("up", TOPOLOGY, "--name", "better", EMU_IGNORE_LIMITS="neighbors-ipv4").code == 0
+    assert emu("down", "better").code == 0
+    syscalls.umount2(granted, 0)
+    pretend(GC_THRESH3, need + OTHERS)
+    assert emu("up", TOPOLOGY).code == 0
+    scale = emu("scale", "deployment", "nginx-hello", "--replicas", str(OTHERS), check=False)
+    assert (scale.code, "neighbor entries of IPv4" in scale.stderr) == (3, True), scale
+    assert emu("check").code == 0
+
+
+OTHERS = 400  # entries at most that the real machine has, which a pretended one shares
+
+
+def pretend(setting: str, value: int) -> str:
+    """A file over the kernel's own, to be seen by this pretended machine alone: to be unmounted. gc_thresh3 is not
+    there at all, as its network namespace is not the machine's first."""
+    target = Path("/proc/sys", setting.replace(".", "/"))
+    if target.exists():
+        file = Path("/run", target.name)
+        file.write_text(f"{value}\n")
+        syscalls.mount(str(file), str(target), flags=syscalls.MS_BIND)
+        return str(target)
+    place = next(each for each in target.parents if each.exists())
+    syscalls.mount("tmpfs", str(place), "tmpfs")
+    target.parent.mkdir(parents=True)
+    target.write_text(f"{value}\n")
+    return str(place)
