@@ -70,6 +70,21 @@ def vm_mac(seed: int, namespace: str, pod: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x52, 0x54, 0x00, *digest("vm", seed, namespace, pod)[:3]))
 
 
+def swarm_id(seed: int, *parts: object) -> str:
+    """As Swarm draws one for a network, a service, a task: 25 characters of base 36."""
+    number, text = int.from_bytes(digest("swarm", seed, *parts)[:17]), ""
+    for _ in range(25):
+        number, digit = divmod(number, 36)
+        text = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + text
+    return text
+
+
+def network_netns(node: str, network: str) -> str:
+    """The netns of an overlay network on a Node, `1-` and ten characters of its id there. No Node, Pod or namespace has
+    a `_` in its name."""
+    return f"{node}_1-{network[:10]}"
+
+
 def calico_veth(namespace: str, pod: str) -> str:
     """The Node's end of a Pod's link, as Calico's plugin names it: `cali` and 11 hex digits of SHA-1(`namespace.pod`).
     Source: projectcalico/calico libcalico-go/lib/backend/k8s/conversion, VethNameForWorkload."""

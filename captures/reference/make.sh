@@ -61,3 +61,9 @@ emu up "topologies/$topology"
 reference pod-to-pod-other-node client client2 --icmp
 reference pod-to-service client nginx-svc:80
 emu down
+
+topology=two-hosts-docker-swarm
+emu up "topologies/$topology"
+reference pod-to-pod-other-node client1 db:80
+reference pod-to-node client1 node2
+emu down

@@ -46,6 +46,15 @@ CNI_MODES: tuple[CniMode, ...] = (
         kubelet=False,
     ),
     CniMode(
+        name="docker-swarm",
+        ipam="shared",
+        proxy="none",
+        dns_replicas=0,
+        pods={4: "10.0.1.0/24"},
+        shared_range=True,
+        kubelet=False,
+    ),
+    CniMode(
         name="vm",
         ipam="shared",
         proxy="none",

@@ -45,7 +45,6 @@ from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, Net
 log = logging.getLogger(__name__)
 
 _DESCRIPTORS = 65536
-_RANK = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NODE: 2, NetnsKind.POD: 3}
 
 
 class Kernel:
@@ -77,7 +76,7 @@ class Kernel:
         programs.check(changes)
         self._plan = new
         gone = [change for change in changes.netns if change.new is None]
-        staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: _RANK[c.new.kind])  # type: ignore[union-attr]
+        staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: diff.NETNS_ORDER[c.new.kind])  # type: ignore[union-attr]
         self._restore([change for change in staying if change.name in self._handles], new.iptables)
         try:
             self._remove_values([c for c in staying if c.name in self._handles and (c.added or c.removed)])
@@ -169,6 +168,7 @@ class Kernel:
             errors += self.daemons.drop(change.name)
             handle = self._handles.pop(change.name, None)
             if handle is not None:
+                _take_back(handle, change.old)
                 log.info("%s# ip netns del %s", FABRIC_NETNS, change.name)
                 handle.release()
                 errors += netns.delete(handle.netns)
@@ -302,6 +302,20 @@ def _link_removals(handle: Handle, links: Sequence[Link]) -> list[Act]:
         return []
     marks = [Act(netlink_links.mark(handle.indexes[link.name]), link, True) for link in links]
     return [*marks, Act(netlink_links.delete_marked(), f"# {len(links)} links deleted", True)]
+
+
+def _take_back(handle: Handle, plan: NetnsPlan | None) -> None:
+    """A tunnel whose socket is in another netns would hold its VNI there until the kernel gets to clean up this one."""
+    moved = [link.name for link in plan.links if link.vxlan and link.vxlan.socket] if plan else []
+    if moved:
+        handle.refresh()
+        handle.execute(
+            [
+                Act(netlink_links.delete(handle.indexes[name]), f"ip link del {name}", True)
+                for name in moved
+                if name in handle.indexes
+            ]
+        )
 
 
 def _joined(first: NetnsChange, second: NetnsChange) -> NetnsChange:

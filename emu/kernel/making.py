@@ -50,11 +50,21 @@ class LinkMaker:
         if programs.is_tun(link):
             programs.tunnel(handle, link)
             return [programs.settings(link, handle.indexes[link.name])]
+        if link.vxlan and link.vxlan.socket:
+            return self._moved(handle, link, self._handles[link.vxlan.socket])
         master = _lookup(handle, link, link.master)
         lower = _lookup(handle, link, link.vxlan.dev if link.vxlan else "")
         index = handle.allot(link.name)
         acts = [Act(netlink_links.add(link, index, master=master, lower=lower, peer=self._peer(link)), link)]
         return [*acts, _hairpin(link, index)] if link.hairpin else acts
+
+    def _moved(self, handle: Handle, link: Link, home: Handle) -> list[Act]:
+        """Made in the netns that keeps its socket, straight into its own."""
+        index = handle.allot(link.name)
+        request = netlink_links.add(link, index, netns_fd=handle.netns.fd)
+        home.execute([Act(request, render.moved(handle.netns.name, link))])
+        modified = netlink_links.modify(link, index, _lookup(handle, link, link.master))
+        return [Act(modified, link, exists=True)]
 
     def _peer(self, link: Link) -> Peer | None:
         if link.peer is None:

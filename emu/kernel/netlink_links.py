@@ -31,7 +31,7 @@ IFF_UP, IFF_MULTICAST = 1, 0x1000
 LOOPBACK = 1  # the index of lo, in every namespace
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
-IFLA_TXQLEN, IFLA_LINKINFO, IFLA_NET_NS_FD = 13, 18, 28
+IFLA_TXQLEN, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_LINK_NETNSID = 13, 18, 28, 37
 DEFAULT_QLEN = 1000
 _IFLA_GROUP, _DOOMED = 27, 0x656D75
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -39,6 +39,7 @@ _VETH_INFO_PEER = 1
 _BRPORT_MODE = 4  # hairpin
 _BR_MCAST_SNOOPING = 23
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
+_VXLAN_PROXY, _VXLAN_L2MISS, _VXLAN_L3MISS = 11, 13, 14
 
 _IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, mask of flags to change
 _BE16 = struct.Struct("!H")
@@ -57,12 +58,17 @@ def info(index: int, flags: int = 0, change: int = 0) -> bytes:
     return _IFINFO.pack(AF_UNSPEC, 0, index, flags, change)
 
 
-def add(link: Link, index: int, *, master: int = 0, lower: int = 0, peer: Peer | None = None) -> Request:
-    """`master` is the bridge's index, `lower` that of a VXLAN's `dev`."""
+def add(
+    link: Link, index: int, *, master: int = 0, lower: int = 0, peer: Peer | None = None, netns_fd: int | None = None
+) -> Request:
+    """`master` is the bridge's index, `lower` that of a VXLAN's `dev`. `netns_fd`: into this namespace, from the one
+    the request is sent in."""
     data = _data(link, lower, peer)
     body = _common(link, index, up=link.up) + nested(IFLA_LINKINFO, attr(_INFO_KIND, link.kind.encode()), data)
     if master:
         body += attr_u32(IFLA_MASTER, master)
+    if netns_fd is not None:
+        body += attr_u32(IFLA_NET_NS_FD, netns_fd)
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
@@ -138,17 +144,13 @@ def _born(peer: Peer) -> bytes:
 
 
 def _vxlan(vxlan: Vxlan, lower: int) -> bytes:
-    """Everything else is left to the kernel, as flanneld leaves it."""
-    local = attr(_VXLAN_LOCAL if vxlan.local.version == 4 else _VXLAN_LOCAL6, vxlan.local.packed)
-    return b"".join(
-        (
-            attr_u32(_VXLAN_ID, vxlan.vni),
-            attr_u32(_VXLAN_LINK, lower) if lower else b"",
-            local,
-            attr_u8(_VXLAN_LEARNING, vxlan.learning),
-            attr(_VXLAN_PORT, _BE16.pack(vxlan.port)),
-        )
-    )
+    """Everything else is left to the kernel, as flanneld and Docker leave it."""
+    on = ((_VXLAN_PROXY, vxlan.proxy), (_VXLAN_L2MISS, vxlan.misses), (_VXLAN_L3MISS, vxlan.misses))
+    parts = [attr_u32(_VXLAN_ID, vxlan.vni), attr_u32(_VXLAN_LINK, lower) if lower else b""]
+    if vxlan.local:
+        parts.append(attr(_VXLAN_LOCAL if vxlan.local.version == 4 else _VXLAN_LOCAL6, vxlan.local.packed))
+    parts += [attr_u8(_VXLAN_LEARNING, vxlan.learning), *(attr_u8(flag, True) for flag, wanted in on if wanted)]
+    return b"".join((*parts, attr(_VXLAN_PORT, _BE16.pack(vxlan.port))))
 
 
 class VxlanValues(NamedTuple):
@@ -159,6 +161,8 @@ class VxlanValues(NamedTuple):
     local: bytes
     port: int
     learning: bool
+    proxy: bool
+    misses: bool
 
 
 def kind(found: dict[int, bytes]) -> tuple[str, dict[int, bytes], bool]:
@@ -175,5 +179,11 @@ def vxlan_values(data: dict[int, bytes]) -> VxlanValues:
         lower=int.from_bytes(data.get(_VXLAN_LINK, b""), sys.byteorder),
         local=data.get(_VXLAN_LOCAL) or data.get(_VXLAN_LOCAL6, b""),
         port=int.from_bytes(data.get(_VXLAN_PORT, b""), "big"),
-        learning=data.get(_VXLAN_LEARNING, b"\0") != b"\0",
+        learning=_is_on(data, _VXLAN_LEARNING),
+        proxy=_is_on(data, _VXLAN_PROXY),
+        misses=_is_on(data, _VXLAN_L2MISS) and _is_on(data, _VXLAN_L3MISS),
     )
+
+
+def _is_on(data: dict[int, bytes], flag: int) -> bool:
+    return data.get(flag, b"\0") != b"\0"

@@ -42,6 +42,7 @@ _TYPES = {number: name for name, number in TYPES.items()}
 _PROTOCOLS = {number: name for name, number in PROTOCOLS.items()}
 
 Names = Mapping[int, str]
+ELSEWHERE = "another netns"
 
 
 def read(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], variant: str) -> NetnsPlan:
@@ -110,7 +111,7 @@ def _links(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], names
             qlen=_u32(found.get(netlink_links.IFLA_TXQLEN)),
             up=bool(flags & netlink_links.IFF_UP),
             peer=_peer(planned, _u32(found.get(netlink_links.IFLA_LINK)), handles) if kind == "veth" else None,
-            vxlan=_vxlan(data, names) if kind == "vxlan" else None,
+            vxlan=_vxlan(planned, found, data, names) if kind == "vxlan" else None,
             ipip=ipip,
         )
 
@@ -128,14 +129,20 @@ def _peer(planned: Link | None, index: int, handles: Mapping[str, Handle]) -> tu
     return planned.peer if handles[planned.peer[0]].indexes.get(planned.peer[1]) == index else None
 
 
-def _vxlan(data: dict[int, bytes], names: Names) -> Vxlan:
+def _vxlan(planned: Link | None, link: dict[int, bytes], data: dict[int, bytes], names: Names) -> Vxlan:
+    """Of a socket that is in another netns the kernel tells no more than that: it is taken for the planned one."""
     found = netlink_links.vxlan_values(data)
+    moved = netlink_links.IFLA_LINK_NETNSID in link
+    home = planned.vxlan.socket if planned and planned.vxlan else ""
     return Vxlan(
         vni=found.vni,
-        local=ip_address(found.local) if found.local else ip_address(0),
+        local=ip_address(found.local) if any(found.local) else None,
         dev=names.get(found.lower, ""),
         port=found.port,
         learning=found.learning,
+        proxy=found.proxy,
+        misses=found.misses,
+        socket=home or ELSEWHERE if moved else "",
     )
 
 

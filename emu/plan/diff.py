@@ -26,13 +26,13 @@ from emu.plan.model import (
 )
 
 _VALUES = ("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls", "sets")
-_NETNS_ORDER = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NODE: 2, NetnsKind.POD: 3}
+NETNS_ORDER = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NETWORK: 2, NetnsKind.NODE: 3, NetnsKind.POD: 4}
 # A port needs its bridge and a VXLAN link the device below it, so they are made in this order.
 _LINK_ORDER = {"bridge": 0, "dummy": 1, "veth": 2}
 
 
 def diff(old: Plan | None, new: Plan) -> Changes:
-    """Netns are ordered fabric, nodes, Pods; those to be removed come first, Pods before nodes."""
+    """Netns are ordered fabric, networks, nodes, Pods; those to be removed come first, Pods before nodes."""
     before = old.netns if old else {}
     gone = [NetnsChange(name=name, old=plan, new=None) for name, plan in before.items() if name not in new.netns]
     changed = [
@@ -40,8 +40,8 @@ def diff(old: Plan | None, new: Plan) -> Changes:
         for name, plan in new.netns.items()
         if before.get(name) is not plan and (change := netns(before.get(name), plan))
     ]
-    gone.sort(key=lambda change: -_NETNS_ORDER[change.old.kind] if change.old else 0)
-    changed.sort(key=lambda change: _NETNS_ORDER[change.new.kind] if change.new else 0)
+    gone.sort(key=lambda change: -NETNS_ORDER[change.old.kind] if change.old else 0)
+    changed.sort(key=lambda change: NETNS_ORDER[change.new.kind] if change.new else 0)
     zone = None if old and (old.zone is new.zone or old.zone == new.zone) else new.zone
     return Changes(netns=(*gone, *changed), zone=zone)
 

@@ -83,8 +83,11 @@ def _values(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
         got = have.get(key)
         if (got is not None and same(value, got)) or _goes_with(value, got, gone | down):
             continue
-        added = (value, *_dependents(value, want, have, gone, down)) if isinstance(value, Link) else (value,)
-        yield _drift(wanted.name, value, got, NetnsChange(name=wanted.name, old=actual, new=wanted, added=added))
+        removed = (got,) if isinstance(value, Link) and isinstance(got, Link) and _other_tunnel(value, got) else ()
+        lost = gone | {link.name for link in removed}
+        added = (value, *_dependents(value, want, have, lost, down)) if isinstance(value, Link) else (value,)
+        change = NetnsChange(name=wanted.name, old=actual, new=wanted, added=added, removed=removed)
+        yield _drift(wanted.name, value, got, change)
     brought = {diff.key(each.route) for each in wanted.expected}
     for key, value in have.items():
         if key not in want and key not in brought and not made_by_kernel(value):
@@ -114,6 +117,11 @@ def _goes_with(value: object, got: object, links: set[str]) -> bool:
     if isinstance(value, Link):
         return isinstance(got, Link) and value.master in links and same(replace(value, master=""), got)
     return got is None and diff.link_of(value) in links
+
+
+def _other_tunnel(wanted: Link, got: Link) -> bool:
+    """Of the same name, and what makes it this tunnel cannot be changed: it must be made again."""
+    return wanted.kind == got.kind and wanted.vxlan != got.vxlan
 
 
 def _dependents(
@@ -159,8 +167,7 @@ def _aspects(link: Link, wanted: Link, got: Link) -> str:
 def _vxlan(vxlan: Vxlan | None) -> str:
     if vxlan is None:
         return "no VXLAN"
-    learning = "" if vxlan.learning else " nolearning"
-    return f"VXLAN id {vxlan.vni} local {vxlan.local} dev {vxlan.dev} dstport {vxlan.port}{learning}"
+    return f"VXLAN {render.vxlan(vxlan)}{f' with its socket in {vxlan.socket}' if vxlan.socket else ''}"
 
 
 def _ipip(ipip: Ipip | None) -> str:

@@ -17,7 +17,7 @@ from emu.netfilter.model import IpSet, Rule, Table
 class Role(StrEnum):
     """What a link is for. Capture points, hop labels and colours come from role and owner alone."""
 
-    POD_ETH = "pod-eth"  # eth0 inside a Pod
+    POD_ETH = "pod-eth"  # eth0 inside a Pod, and eth1 where it has two
     HOST_VETH = "host-veth"  # its other end, in the Node
     BRIDGE = "bridge"  # cni0
     TUNNEL = "tunnel"  # flannel.1
@@ -30,18 +30,25 @@ class NetnsKind(StrEnum):
     FABRIC = "fabric"  # the one that holds the switches: the sandbox's own
     ROUTER = "router"  # between the racks of a fabric; no Node
     NODE = "node"
+    NETWORK = "network"  # of one overlay network on one Node, beside the Node's own; nothing runs in it
     POD = "pod"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vxlan:
-    """IFLA_VXLAN_*. `local` and `dev` as in `ip link add … type vxlan id … local … dev … dstport … nolearning`."""
+    """IFLA_VXLAN_*. `local` and `dev` as in `ip link add … type vxlan id … local … dev … dstport … nolearning`; without
+    them the route of the outer packet chooses. `socket`: the netns the link was made in before it was moved, if it
+    was; its UDP socket stays there, and so do the outer packets. With `proxy` it answers ARP itself, from its permanent
+    neighbor entries, and forwards none."""
 
     vni: int
-    local: IPAddress
-    dev: str
+    local: IPAddress | None = None
+    dev: str = ""
     port: int
     learning: bool = False
+    proxy: bool = False
+    misses: bool = False  # l2miss, l3miss: it tells who listens of what it has no entry for
+    socket: str = ""
 
 
 class IpipBy(StrEnum):

@@ -27,6 +27,7 @@ from emu.plan.model import (
     Route,
     Sysctl,
     TcProgram,
+    Vxlan,
 )
 
 MAIN_TABLE = 254
@@ -162,6 +163,8 @@ def _set(value: IpSet) -> list[str]:
 
 
 def _inside(netns: str, text: str) -> str:
+    if text.startswith("ip -n "):  # in another netns
+        return text
     for tool in ("ip ", "bridge "):
         if text.startswith(tool):
             return f"{tool}-n {netns} {text[len(tool) :]}"
@@ -193,20 +196,33 @@ def _processes(plan: NetnsPlan) -> Iterator[str]:
 
 
 def _link(netns: str, link: Link, exists: bool) -> list[str]:
-    settings = [f"mtu {link.mtu}"] + ([f"address {link.mac}"] if link.mac else [])
-    settings += [f"txqueuelen {link.qlen}"] if link.qlen != Link.__dataclass_fields__["qlen"].default else []
+    settings = _settings(link)
     port = [f"master {link.master}"] if link.master else []
     state = ["up" if link.up else "down"]
     if link.ipip:
         commands = _ipip(link, [*settings, *state], exists)
     elif exists or (link.kind == "veth" and not makes_pair(netns, link)):
         commands = [f"ip link set {link.name} {' '.join(settings + port + state)}"]
+    elif link.vxlan and link.vxlan.socket:
+        made = f"ip -n {link.vxlan.socket} {moved(netns, link).removeprefix('ip ')}"
+        commands = [made, f"ip link set {link.name} {' '.join(port + state)}"]
     else:
         made = f"ip link add {link.name} {' '.join(settings)} type {link.kind}{_options(link)}"
         commands = [made, f"ip link set {link.name} {' '.join(port + state)}"]
     if link.hairpin:
         commands.append(f"bridge link set dev {link.name} hairpin on")
     return commands
+
+
+def _settings(link: Link) -> list[str]:
+    settings = [f"mtu {link.mtu}"] + ([f"address {link.mac}"] if link.mac else [])
+    settings += [f"txqueuelen {link.qlen}"] if link.qlen != Link.__dataclass_fields__["qlen"].default else []
+    return settings
+
+
+def moved(netns: str, link: Link) -> str:
+    """What makes a tunnel for `netns` in the one that keeps its socket."""
+    return f"ip link add {link.name} netns {netns} {' '.join(_settings(link))} type {link.kind}{_options(link)}"
 
 
 def _ipip(link: Link, settings: list[str], exists: bool) -> list[str]:
@@ -225,10 +241,19 @@ def _options(link: Link) -> str:
     if link.peer is not None:
         netns, name = link.peer
         return f" peer name {name} netns {netns}"
-    if (vxlan := link.vxlan) is not None:
-        learning = "" if vxlan.learning else " nolearning"
-        return f" id {vxlan.vni} local {vxlan.local} dev {vxlan.dev} dstport {vxlan.port}{learning}"
-    return ""
+    return f" {vxlan(link.vxlan)}" if link.vxlan else ""
+
+
+def vxlan(value: Vxlan) -> str:
+    """As `ip -d link` prints it, behind the word vxlan."""
+    parts = [f"id {value.vni}"]
+    parts += [f"local {value.local}"] if value.local else []
+    parts += [f"dev {value.dev}"] if value.dev else []
+    parts += [f"dstport {value.port}"]
+    parts += [] if value.learning else ["nolearning"]
+    parts += ["proxy"] if value.proxy else []
+    parts += ["l2miss", "l3miss"] if value.misses else []
+    return " ".join(parts)
 
 
 def _neighbor(value: Neighbor, remove: bool) -> str:

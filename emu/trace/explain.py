@@ -107,7 +107,7 @@ class _Asking:
         netns = hop.point.netns
         if after is None:
             yield from self._end(hop, rules)
-        elif after.point.netns != netns:
+        elif after.point.netns != netns and not self._carries(hop, after):
             if self._joined(hop, after):
                 yield _cause(CauseKind.LINK, netns, f"{hop.point} ↔ {after.point}", f"to {after.point}")
         else:
@@ -120,6 +120,12 @@ class _Asking:
         plan = self.plan.netns.get(hop.point.netns)
         link = plan.link(hop.point.ifname) if plan else None
         return link is not None and link.peer == (after.point.netns, after.point.ifname)
+
+    def _carries(self, hop: Hop, after: Hop) -> bool:
+        """One of the two is a tunnel whose socket is where the other is."""
+        ends = ((hop, after), (after, hop))
+        links = ((plan.link(a.point.ifname), b) for a, b in ends if (plan := self.plan.netns.get(a.point.netns)))
+        return any(link and link.vxlan and link.vxlan.socket == other.point.netns for link, other in links)
 
     def _end(self, hop: Hop, rules: Sequence[Cause]) -> Iterator[Cause]:
         if hop.direction is Direction.OUT:
@@ -159,7 +165,7 @@ class _Asking:
             yield _cause(CauseKind.CONNTRACK, hop.point.netns, entry.text, effect)
 
     def _within(self, hop: Hop, after: Hop) -> Iterator[Cause]:
-        """One netns: taken out of a tunnel, put into one, switched, or routed."""
+        """One netns, or a tunnel's and its socket's: taken out of the tunnel, put into it, switched, or routed."""
         netns, dev = hop.point.netns, after.point.ifname
         outer = after.encapsulation.outer if after.encapsulation else None
         if after.direction is Direction.IN:
@@ -170,8 +176,9 @@ class _Asking:
                 yield from _some(CauseKind.BRIDGE, netns, text, f"for {dev} itself")
         elif hop.point.role is Role.TUNNEL and after.encapsulation and outer:
             yield from self._put_on(hop, after.encapsulation)
-            rules = tuple(self._rules(netns, outer))
-            yield from _in_order(rules, tuple(self._routed(netns, "", dev, outer, outer)))
+            carrier = after.point.netns
+            rules = tuple(self._rules(carrier, outer))
+            yield from _in_order(rules, tuple(self._routed(carrier, "", dev, outer, outer)))
         elif bridge := self._bridge(after):
             if hop.point.ifname != bridge and hop.inner.dst != after.inner.dst:
                 yield from self._routed(netns, bridge, bridge, hop.inner, after.inner)

@@ -58,7 +58,15 @@ def _onward(packet: str, port: _Port, records: Sequence[PacketRecord], plan: Pla
 def _reaches_its_end(record: PacketRecord, plan: Plan) -> bool:
     link = _link(_port(record), plan)
     other = _link(link.peer, plan) if link and link.peer else None
-    return other is not None and other.mac.lower() == _mac(record)
+    if other is None:
+        return link is not None and _goes_on(record, plan)
+    return other.mac.lower() == _mac(record)
+
+
+def _goes_on(record: PacketRecord, plan: Plan) -> bool:
+    """By a tunnel, to where the plan says that this MAC is."""
+    netns = plan.netns[record.point.netns]
+    return any((entry.dev, entry.mac) == (record.point.ifname, _mac(record)) for entry in netns.fdb)
 
 
 def _mac(record: PacketRecord) -> str:

@@ -131,10 +131,9 @@ class Simulator:
         if entry is not None:
             self._because(CauseKind.NEIGHBOR, machine, render.neighbor(entry), "")
             return entry.mac
-        owner = self.world.owner((machine.name, dev), address)
-        if owner is None:
+        mac = self.world.answer((machine.name, dev), address)
+        if mac is None:
             return None
-        mac = self.world.mac(owner)
         shown = mac if not mac.startswith("?") else "(the kernel's choice)"
         self._because(CauseKind.NEIGHBOR, machine, f"{address} dev {dev} lladdr {shown}", "")
         return mac
@@ -242,9 +241,17 @@ class Simulator:
             self.way.stop(f"{self._label(machine)}: {link.name} has no FDB entry for {packet.dst_mac.strip('?')}")
             return
         self._because(CauseKind.FDB, machine, render.fdb(entry), f"VXLAN to {entry.dst}")
-        outer = Headers(src=vxlan.local, dst=entry.dst, proto="udp", dport=vxlan.port, ttl=TTL)
-        # The outer packet is the same buffer: it keeps the mark (iptunnel_xmit), but is a flow of its own.
-        self._output(machine, Packet(outer, mark=packet.mark, inside=packet, vni=vxlan.vni))
+        carrier = self.world.machines[vxlan.socket or machine.name]
+        # The outer packet is the same buffer: it keeps the mark (iptunnel_xmit) where it stays in the netns, but is a
+        # flow of its own.
+        mark = packet.mark if carrier is machine else 0
+        route = carrier.route(Query(entry.dst, vxlan.local, mark=mark))
+        source = vxlan.local or (carrier.source(route, entry.dst) if route else None)
+        if source is None:
+            self.way.stop(f"{self._label(carrier)} has no route to {entry.dst}")
+            return
+        outer = Headers(src=source, dst=entry.dst, proto="udp", dport=vxlan.port, ttl=TTL)
+        self._output(carrier, Packet(outer, mark=mark, inside=packet, vni=vxlan.vni))
 
     def _encapsulate_ipip(self, machine: Machine, link: Link, packet: Packet, next_hop: IPAddress) -> None:
         """The gateway is where the tunnel ends: nobody is asked for a MAC."""
@@ -278,13 +285,14 @@ class Simulator:
         if packet.tunnel == "ipip":
             self._decapsulate_ipip(machine, inside)
             return
-        for link in machine.links.values():
+        for holder, link in self.world.tunnels(machine.name):
             vxlan = link.vxlan
-            here = vxlan and vxlan.local.version == packet.headers.dst.version  # a VXLAN socket has one family
+            version = vxlan.local.version if vxlan and vxlan.local else 4  # a VXLAN socket has one family
+            here = vxlan and version == packet.headers.dst.version
             if vxlan and here and (vxlan.vni, vxlan.port) == (packet.vni, packet.headers.dport) and link.up:
-                text = f"{link.name} id {vxlan.vni} local {vxlan.local} dstport {vxlan.port}"
+                text = f"{link.name} {render.vxlan(vxlan)}"
                 self._because(CauseKind.LOCAL, machine, text, f"VXLAN taken off by {link.name}")
-                self._receive(machine, link, inside)
+                self._receive(holder, link, inside)
                 return
         self.way.stop(f"{self._label(machine)} has no VXLAN link {packet.vni} on port {packet.headers.dport}")
 

@@ -216,6 +216,10 @@ class World:
 
     def segment(self, end: End) -> Iterator[End]:
         """Every device that hears a broadcast sent from `end` and has a stack of its own behind it."""
+        return (heard for heard in self._heard(end) if not self.link(heard).master)
+
+    def _heard(self, end: End) -> Iterator[End]:
+        """Those, and the tunnels that are ports of the bridges on the way."""
         link = self.link(end)
         if link.kind == "bridge":
             yield from self._behind_bridge(end, "")
@@ -232,8 +236,12 @@ class World:
 
     def _behind_bridge(self, bridge: End, came_from: str) -> Iterator[End]:
         for port in self.machines[bridge[0]].ports(bridge[1]):
-            if port.name != came_from and (other := self.peer((bridge[0], port.name))) is not None:
+            if port.name == came_from:
+                continue
+            if (other := self.peer((bridge[0], port.name))) is not None:
                 yield from self._entering(other)
+            elif port.vxlan and port.up:
+                yield (bridge[0], port.name)
 
     def port_to(self, bridge: End, mac: str) -> Link | None:
         """The port behind which a MAC lives: what the bridge has learned by the time of an ARP answer."""
@@ -241,7 +249,35 @@ class World:
             other = self.peer((bridge[0], port.name))
             if other and any(self.mac(end) == mac for end in self._entering(other)):
                 return port
+            if port.vxlan and (port.name, mac) in self.machines[bridge[0]].fdb:
+                return port
         return None
+
+    def answer(self, end: End, address: IPAddress) -> str | None:
+        """The MAC that ARP for an address on the segment of `end` is answered with. A VXLAN link with `proxy` answers
+        for whom it has a neighbor entry, with that one's MAC, if it knows where to send that (arp_reduce)."""
+        owner = self.owner(end, address)
+        if owner is not None:
+            return self.mac(owner)
+        return next((mac for tunnel in self._heard(end) if (mac := self._told(tunnel, address))), None)
+
+    def _told(self, tunnel: End, address: IPAddress) -> str | None:
+        machine, vxlan = self.machines[tunnel[0]], self.link(tunnel).vxlan
+        entry = machine.neighbors.get((tunnel[1], address))
+        return entry.mac if entry and vxlan and vxlan.proxy and (tunnel[1], entry.mac) in machine.fdb else None
+
+    @cached_property
+    def _tunnels(self) -> dict[str, list[tuple[Machine, Link]]]:
+        found: dict[str, list[tuple[Machine, Link]]] = {}
+        for machine in self.machines.values():
+            for link in machine.plan.links:
+                if link.vxlan:
+                    found.setdefault(link.vxlan.socket or machine.name, []).append((machine, link))
+        return found
+
+    def tunnels(self, netns: str) -> list[tuple[Machine, Link]]:
+        """The VXLAN links whose sockets are in this netns, and where they are themselves."""
+        return self._tunnels.get(netns, [])
 
     def owner(self, end: End, address: IPAddress) -> End | None:
         """Who answers ARP for an address on the segment of `end`. A Linux host answers for any address of its own,

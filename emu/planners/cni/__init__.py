@@ -7,7 +7,17 @@ from types import ModuleType
 from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.planners import choices
-from emu.planners.cni import calico_bgp, calico_ipip, calico_vxlan, canal, docker, flannel_host_gw, flannel_vxlan, vm
+from emu.planners.cni import (
+    calico_bgp,
+    calico_ipip,
+    calico_vxlan,
+    canal,
+    docker,
+    docker_swarm,
+    flannel_host_gw,
+    flannel_vxlan,
+    vm,
+)
 
 MODES: tuple[ModuleType, ...] = (
     flannel_vxlan,
@@ -17,6 +27,7 @@ MODES: tuple[ModuleType, ...] = (
     calico_ipip,
     canal,
     docker,
+    docker_swarm,
     vm,
 )
 

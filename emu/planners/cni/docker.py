@@ -48,21 +48,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, ip_interface
+from ipaddress import IPv4Network
 
 from emu import names
-from emu.addressing import EVERYTHING
 from emu.api.topology import Topology
 from emu.api.wrong import Wrong, shown
-from emu.cluster.model import Cluster, Pod
+from emu.cluster.model import Cluster, IPNetwork, Pod
 from emu.memo import Memo
 from emu.plan.merge import Fragment, Rules
-from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
+from emu.plan.model import NetnsKind, NetnsPlan, Sysctl
 from emu.planners import choices
-from emu.planners.cni import docker_proxy, docker_rules
-from emu.planners.cni.docker_rules import BRIDGE, Container, Published
+from emu.planners.cni import docker_bridge, docker_proxy, docker_rules
+from emu.planners.cni.docker_bridge import Network
+from emu.planners.cni.docker_rules import Bridge, Container, Published
 
 NAME = "docker"
+BRIDGE = "docker0"
 VERSIONS = (27, 28)
 DEFAULT_MTU = 1500
 
@@ -82,16 +83,34 @@ def check(topology: Topology) -> None:
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     options = options_of(cluster.topology.cni.options)
-    network = cluster.pod_ranges[0]
+    network = _network(cluster.pod_ranges[0], options)
     for node in cluster.nodes:
-        yield _bridge((cluster.name, node.name), cluster.seed, node.name, network, options)
+        yield _bridge((cluster.name, node.name), cluster.seed, node.name, network, _sysctls(options))
         containers = tuple(_container(pod) for pod in cluster.pods_on(node.name))
         if options.userland_proxy:
             yield _proxies((cluster.name, node.name), node.name, containers)
-        part = docker_rules.part((cluster.name, node.name), network, containers, options.docker, options.userland_proxy)
+        bridges = (Bridge(BRIDGE, network.range, containers),)
+        part = docker_rules.part((cluster.name, node.name), bridges, options.docker, options.userland_proxy)
         yield Rules(node.name, part)
     for pod in cluster.pods:
-        yield from _link((cluster.name, pod.namespace, pod.name), cluster.seed, pod, network, options)
+        key = (cluster.name, pod.namespace, pod.name)
+        yield from _link(key, cluster.seed, pod, network, names.POD_ETH, pod.addresses[0])
+
+
+def _network(range_: IPNetwork, options: Options) -> Network:
+    assert isinstance(range_, IPv4Network)
+    return Network(
+        bridge=BRIDGE,
+        range=range_,
+        mtu=options.mtu,
+        hairpin=not options.userland_proxy,
+        mac_of_address=options.docker < 28,
+    )
+
+
+def _sysctls(options: Options) -> tuple[Sysctl, ...]:
+    to_localhost = Sysctl(key=f"net.ipv4.conf.{BRIDGE}.route_localnet", value="1")
+    return () if options.userland_proxy else (to_localhost,)
 
 
 def options_of(given: Mapping[str, object]) -> Options:
@@ -111,22 +130,7 @@ def _container(pod: Pod) -> Container:
     return Container(str(pod.addresses[0]), tuple(published))
 
 
-def _make_bridge(seed: int, node: str, network: IPv4Network, options: Options) -> NetnsPlan:
-    mac = names.mac(BRIDGE, seed, node)  # set: else it would be the lowest of the ports', and change with them
-    bridge = Link(name=BRIDGE, kind="bridge", role=Role.BRIDGE, owner=node, mtu=options.mtu, mac=mac)
-    own = ip_interface(f"{network.network_address + 1}/{network.prefixlen}")
-    to_localhost = Sysctl(key=f"net.ipv4.conf.{BRIDGE}.route_localnet", value="1")
-    return NetnsPlan(
-        name=node,
-        kind=NetnsKind.NODE,
-        owner=node,
-        links=(bridge,),
-        addresses=(Address(dev=BRIDGE, address=own),),
-        sysctls=() if options.userland_proxy else (to_localhost,),
-    )
-
-
-_bridge: Memo[NetnsPlan] = Memo(_make_bridge)
+_bridge: Memo[NetnsPlan] = Memo(docker_bridge.bridge)
 
 
 def _make_proxies(node: str, containers: tuple[Container, ...]) -> NetnsPlan:
@@ -136,42 +140,4 @@ def _make_proxies(node: str, containers: tuple[Container, ...]) -> NetnsPlan:
 _proxies: Memo[NetnsPlan] = Memo(_make_proxies)
 
 
-def _make_link(seed: int, pod: Pod, network: IPv4Network, options: Options) -> tuple[NetnsPlan, NetnsPlan]:
-    netns, veth = names.pod_netns(pod.namespace, pod.name), names.docker_veth(seed, pod.namespace, pod.name)
-    address = pod.addresses[0]
-    assert isinstance(address, IPv4Address)
-    drawn = names.mac("container", seed, pod.node, address)
-    inside = Link(
-        name=names.POD_ETH,
-        kind="veth",
-        role=Role.POD_ETH,
-        owner=pod.key,
-        mtu=options.mtu,
-        mac=names.docker_mac(address) if options.docker < 28 else drawn,
-        peer=(pod.node, veth),
-    )
-    outside = Link(
-        name=veth,
-        kind="veth",
-        role=Role.HOST_VETH,
-        owner=pod.key,
-        mtu=options.mtu,
-        mac=names.mac("host", seed, pod.namespace, pod.name),
-        master=BRIDGE,
-        hairpin=not options.userland_proxy,
-        peer=(netns, names.POD_ETH),
-    )
-    return (
-        NetnsPlan(
-            name=netns,
-            kind=NetnsKind.POD,
-            owner=pod.key,
-            links=(inside,),
-            addresses=(Address(dev=names.POD_ETH, address=ip_interface(f"{address}/{network.prefixlen}")),),
-            routes=(Route(dst=EVERYTHING[4], dev=names.POD_ETH, via=network.network_address + 1),),
-        ),
-        NetnsPlan(name=pod.node, kind=NetnsKind.NODE, owner=pod.node, links=(outside,)),
-    )
-
-
-_link: Memo[tuple[NetnsPlan, NetnsPlan]] = Memo(_make_link, size=1 << 15)
+_link: Memo[tuple[NetnsPlan, NetnsPlan]] = Memo(docker_bridge.link, size=1 << 15)

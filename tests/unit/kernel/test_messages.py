@@ -60,7 +60,18 @@ def test_a_vxlan_link_says_what_flanneld_says_and_nothing_else():
     data = attributes(attributes(attributes(netlink_links.add(link, 7, lower=2).body[16:])[18])[2])
     local = bytes((192, 168, 100, 11))
     assert data == {1: struct.pack("=I", 1), 3: struct.pack("=I", 2), 4: local, 7: b"\0", 15: struct.pack("!H", 8472)}
-    assert netlink_links.vxlan_values(data) == (1, 2, local, 8472, False)
+    assert netlink_links.vxlan_values(data) == (1, 2, local, 8472, False, False, False)
+
+
+def test_dockers_tunnel_answers_arp_has_no_address_of_its_own_and_goes_into_another_namespace():
+    vxlan = Vxlan(vni=4097, port=4789, learning=True, proxy=True, misses=True, socket="node1")
+    link = Link(name="vxlan0", kind="vxlan", role=Role.TUNNEL, owner="node1", vxlan=vxlan)
+    found = attributes(netlink_links.add(link, 7, netns_fd=42).body[16:])
+    assert u32(found[netlink_links.IFLA_NET_NS_FD]) == 42
+    data = attributes(attributes(found[netlink_links.IFLA_LINKINFO])[2])
+    on = dict.fromkeys((7, 11, 13, 14), b"\1")  # learning, proxy, l2miss, l3miss
+    assert data == {1: struct.pack("=I", 4097), 15: struct.pack("!H", 4789), **on}
+    assert netlink_links.vxlan_values(data) == (4097, 0, b"", 4789, True, True, True)
 
 
 def test_a_switch_of_the_fabric_does_not_snoop_and_a_nodes_bridge_is_left_alone():

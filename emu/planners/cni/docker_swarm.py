@@ -1,0 +1,238 @@
+"""NAME
+    docker-swarm: Docker on each host, and one overlay network (`docker network create -d overlay`) that joins them
+
+PACKET PATH
+    container               network's namespace on host 1     host 1 … host 2      its namespace on host 2
+    eth0 ────────────────── vethN ─ br0 ─ vxlan0 ═ (socket) ══ eth0 … eth0 ══ vxlan0 ─ br0 ─ vethN ── eth0
+    10.0.1.3/24                     10.0.1.1                                                      10.0.1.4/24
+    eth1 ── veth… ─ docker_gwbridge ─ (route, MASQUERADE) ─ eth0
+    172.18.0.4/16   172.18.0.1, the same on every host
+    To a container of the network, on whichever host: one Ethernet segment, by eth0. ARP for an address of another host
+    is answered by vxlan0 itself; the frame goes inside UDP 4789 to that host. Nothing routes it, nothing translates it.
+    To anything else: by eth1 and docker_gwbridge, from the host's address. Between two containers not by this way:
+    docker_gwbridge lets none talk to another.
+
+KERNEL OBJECTS
+    netns HOST_1-ID  on each host that has a container of the network (/run/docker/netns/1-ID there), in it:
+        br0         the network's first address, the same on every host
+        vxlan0      VNI 4097 (4096 is the ingress network's), UDP 4789, learning, proxy, l2miss, l3miss; made in the
+                    host's own namespace and moved, so that its socket and the outer packets are the host's; no local
+                    address: the host's route chooses
+        vethN       one for each container there
+        neighbors, FDB   permanent, on vxlan0, for each container of another host: its address, its MAC, that host
+    host            docker0 (172.17.0.1/16, no container on it), docker_gwbridge (172.18.0.1/16); the rules of Docker 28
+                    for both, without inter-container communication on docker_gwbridge
+    container       eth0, MAC 02:42 and its address; eth1, MAC drawn; default via docker_gwbridge
+
+OPTIONS
+    endpoint_mode: dnsrr. Swarm's other one, vip, is IPVS in each container's namespace (module ip_vs) and not built
+    vni: of the network (4097)
+    mtu: of the network, outer headers included (1500, whatever the uplink has)
+
+BRINGS
+    ranges.pods 10.0.1.0/24 (the ingress network has 10.0.0.0/24), proxy none, no cluster DNS, no kubelet's chains
+
+MTU
+    eth0 1450: VXLAN over IPv4 takes 50. eth1 1500.
+
+LIMITS
+    IPv4 only; one network for all containers, whatever their Kubernetes namespace; no encryption. Service discovery by
+    127.0.0.11, the ingress network with its routing mesh and published ports (IPVS too), and the load balancer's
+    endpoint of each host are not built.
+    Docker draws the numbers of vethN and the addresses on docker_gwbridge in the order in which containers come; here
+    they follow from the container's number in the network, so that they are the same in every run.
+    What the gossip between dockers (7946) tells is known everywhere at once.
+
+SOURCES
+    moby/moby libnetwork/drivers/overlay (ov_network.go, ov_utils.go, joinleave.go, peerdb.go), libnetwork/osl
+    (neigh_linux.go), integration/network/bridge/iptablesdoc/generated/swarm-portmap.md; moby/swarmkit (VNIs from 4096)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network, ip_interface, ip_network
+from typing import NamedTuple
+
+from emu import names
+from emu.api.topology import Topology
+from emu.api.wrong import Wrong, shown
+from emu.cluster.model import Cluster, Node, Pod
+from emu.memo import Memo
+from emu.plan.merge import Fragment, Rules
+from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsKind, NetnsPlan, Role, Sysctl, Vxlan
+from emu.planners import choices
+from emu.planners.cni import docker_bridge, docker_rules
+from emu.planners.cni.docker_bridge import Network
+from emu.planners.cni.docker_rules import Bridge, Container
+from emu.planners.underlay import ipv6_off
+
+NAME = "docker-swarm"
+VNI, PORT, OVERHEAD = 4097, 4789, 50
+DEFAULT_MTU = 1500
+DOCKER0 = Network(bridge="docker0", range=IPv4Network("172.17.0.0/16"), mtu=DEFAULT_MTU)
+GATEWAY = Network(bridge="docker_gwbridge", range=IPv4Network("172.18.0.0/16"), mtu=DEFAULT_MTU)
+BRIDGE, TUNNEL = "br0", "vxlan0"
+ETH0, ETH1 = "eth0", "eth1"
+
+
+class Options(NamedTuple):
+    endpoint_mode: str = "dnsrr"
+    vni: int = VNI
+    mtu: int = DEFAULT_MTU
+
+
+def check(topology: Topology) -> None:
+    options_of(topology.cni.options)
+    if topology.family != "ipv4":
+        raise Wrong(f"is {topology.family}, must be ipv4 with cni {NAME}", "family")
+    for field, texts in (("nodes", topology.ranges.nodes), ("pods", topology.ranges.pods)):
+        for index, network in enumerate(map(ip_network, texts)):
+            for own in (DOCKER0, GATEWAY):
+                if network.overlaps(own.range):
+                    what = f"is {network}, which overlaps {own.bridge}'s {own.range}"
+                    raise Wrong(what, "ranges", field, index)
+    if ip_network(topology.ranges.pods[0]).prefixlen <= GATEWAY.range.prefixlen:
+        what = f"is {topology.ranges.pods[0]}, must be smaller than {GATEWAY.bridge}'s {GATEWAY.range}"
+        raise Wrong(what, "ranges", "pods", 0, hint="each container has an address in both")
+
+
+def options_of(given: Mapping[str, object]) -> Options:
+    known = {"endpoint_mode": ("dnsrr",), "vni": range(4096, 1 << 24), "mtu": range(68 + OVERHEAD, 65536)}
+    said = {"endpoint_mode": "dnsrr", "vni": "4096-16777215", "mtu": f"{68 + OVERHEAD}-65535"}
+    for key, value in given.items():
+        if key not in known:
+            raise choices.unknown("cni", NAME, key, known)
+        if value == "vip" and key == "endpoint_mode":
+            what = "is vip, which is IPVS in each container's namespace (kernel module ip_vs) and not built"
+            raise Wrong(what, "cni", "options", key, hint="dnsrr: a name stands for the containers' own addresses")
+        if value not in known[key] or isinstance(value, bool):
+            raise Wrong(f"is {shown(value)}, must be {said[key]}", "cni", "options", key)
+    return Options(**given)  # type: ignore[arg-type]
+
+
+class Member(NamedTuple):
+    """A container of the network, as the others know it."""
+
+    pod: str  # its key
+    netns: str
+    node: str
+    address: IPv4Address
+    number: int  # in the network
+
+    @property
+    def mac(self) -> str:
+        return names.docker_mac(self.address)
+
+    @property
+    def outside(self) -> IPv4Address:
+        """On docker_gwbridge: after the gateway and the ingress sandbox."""
+        return GATEWAY.range[self.number + 1]
+
+
+def plan(cluster: Cluster) -> Iterator[Fragment]:
+    options = options_of(cluster.topology.cni.options)
+    network = cluster.pod_ranges[0]
+    assert isinstance(network, IPv4Network)
+    members = tuple(_member(network, pod) for pod in cluster.pods)
+    vteps = {node.name: node.addresses[0].ip for node in cluster.nodes}
+    for node in cluster.nodes:
+        yield from _host(cluster, node, tuple(each for each in members if each.node == node.name))
+    for name in vteps if members else ():
+        if any(each.node == name for each in members):
+            overlay = _Overlay(network, options, names.swarm_id(cluster.seed, "network"))
+            yield _network((cluster.name, name), cluster.seed, name, overlay, members, vteps)
+    for pod, member in zip(cluster.pods, members, strict=True):
+        key = (cluster.name, pod.namespace, pod.name)
+        netns = names.network_netns(member.node, names.swarm_id(cluster.seed, "network"))
+        yield _eth0(key, member, netns, network.prefixlen, options.mtu - OVERHEAD)
+        yield from _eth1(key, cluster.seed, pod, GATEWAY, ETH1, member.outside)
+
+
+def _member(network: IPv4Network, pod: Pod) -> Member:
+    address = pod.addresses[0]
+    assert isinstance(address, IPv4Address)
+    netns = names.pod_netns(pod.namespace, pod.name)
+    return Member(pod.key, netns, pod.node, address, int(address) - int(network[0]))
+
+
+def _host(cluster: Cluster, node: Node, members: tuple[Member, ...]) -> Iterator[Fragment]:
+    key = (cluster.name, node.name)
+    for each in (DOCKER0, GATEWAY):
+        yield _bridge((*key, each.bridge), cluster.seed, node.name, each)
+    containers = tuple(Container(str(each.outside)) for each in members)
+    bridges = (Bridge(DOCKER0.bridge, DOCKER0.range), Bridge(GATEWAY.bridge, GATEWAY.range, containers, icc=False))
+    yield Rules(node.name, docker_rules.part(key, bridges, 28, True))
+
+
+class _Overlay(NamedTuple):
+    range: IPv4Network
+    options: Options
+    id: str
+
+
+def _make_network(
+    seed: int, node: str, overlay: _Overlay, members: tuple[Member, ...], vteps: Mapping[str, IPv4Address]
+) -> NetnsPlan:
+    """Where moby lets bridged frames pass iptables, there are no rules for them: they need not."""
+    mtu, own = overlay.options.mtu - OVERHEAD, [each for each in members if each.node == node]
+    others = [each for each in members if each.node != node]
+    bridge = Link(
+        name=BRIDGE, kind="bridge", role=Role.BRIDGE, owner=node, mtu=mtu, mac=names.mac(BRIDGE, seed, node)
+    )  # fmt: skip
+    vxlan = Vxlan(vni=overlay.options.vni, port=PORT, learning=True, proxy=True, misses=True, socket=node)
+    tunnel = Link(
+        name=TUNNEL,
+        kind="vxlan",
+        role=Role.TUNNEL,
+        owner=node,
+        mtu=mtu,
+        mac=names.mac(TUNNEL, seed, node),
+        master=BRIDGE,
+        vxlan=vxlan,
+    )
+    not_filtered = (Sysctl(key=f"net.bridge.bridge-nf-call-{each}tables", value="0") for each in ("ip", "ip6", "arp"))
+    name = names.network_netns(node, overlay.id)
+    return NetnsPlan(
+        name=name,
+        kind=NetnsKind.NETWORK,
+        owner=name,
+        links=(bridge, tunnel, *(_port(seed, each, mtu) for each in own)),
+        addresses=(Address(dev=BRIDGE, address=ip_interface(f"{overlay.range[1]}/{overlay.range.prefixlen}")),),
+        neighbors=tuple(Neighbor(dev=TUNNEL, address=each.address, mac=each.mac) for each in others),
+        fdb=tuple(FdbEntry(dev=TUNNEL, mac=each.mac, dst=vteps[each.node]) for each in others),
+        sysctls=(*ipv6_off((4,)), *not_filtered),
+    )
+
+
+def _port(seed: int, member: Member, mtu: int) -> Link:
+    return Link(
+        name=f"veth{member.number}",
+        kind="veth",
+        role=Role.HOST_VETH,
+        owner=member.pod,
+        mtu=mtu,
+        mac=names.mac("overlay", seed, member.pod),
+        master=BRIDGE,
+        peer=(member.netns, ETH0),
+    )
+
+
+def _make_eth0(member: Member, network: str, prefixlen: int, mtu: int) -> NetnsPlan:
+    link = Link(
+        name=ETH0,
+        kind="veth",
+        role=Role.POD_ETH,
+        owner=member.pod,
+        mtu=mtu,
+        mac=member.mac,
+        peer=(network, f"veth{member.number}"),
+    )
+    own = Address(dev=ETH0, address=ip_interface(f"{member.address}/{prefixlen}"))
+    return NetnsPlan(name=member.netns, kind=NetnsKind.POD, owner=member.pod, links=(link,), addresses=(own,))
+
+
+_bridge: Memo[NetnsPlan] = Memo(docker_bridge.bridge)
+_network: Memo[NetnsPlan] = Memo(_make_network)
+_eth0: Memo[NetnsPlan] = Memo(_make_eth0, size=1 << 15)
+_eth1: Memo[tuple[NetnsPlan, NetnsPlan]] = Memo(docker_bridge.link, size=1 << 15)
