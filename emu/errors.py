@@ -12,6 +12,7 @@ EmuError
 │   ├── NotPermitted      … for this user
 │   ├── MissingTool       … without a program
 │   └── MissingFeature    … without a kernel feature
+├── PluginError         a CNI plugin refused, or cannot do it       exit 4
 └── KernelError         the kernel refused what the plan says       exit 4
 """
 
@@ -102,6 +103,14 @@ class Conflict(EmuError):
 
 class Gone(EmuError):
     """What is asked for is older than what is kept: list again."""
+
+
+class PluginError(EmuError):
+    """`code` is the plugin's own (100 and more) or CNI's; 0 when it gave none."""
+
+    def __init__(self, message: str, *, hint: str = "", code: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
 
 
 class KernelError(EmuError):

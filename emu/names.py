@@ -98,6 +98,11 @@ def vxlan_calico_mac(node: str, family: int) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x66, *raw[:5]))
 
 
+def container_id(uid: str) -> str:
+    """Of a Pod's sandbox, as containerd makes them: 64 hex digits. Here they follow from the Pod's uid."""
+    return digest("sandbox", uid).hex()
+
+
 def switch_port(seed: int, switch: str, node: str) -> str:
     """The switch's end of a Node's uplink. The Node's name if it fits, else a digest."""
     plain = f"{switch}-{node}"

@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from emu.api import conflist
+from emu.api.topology import Cni
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CniMode:
@@ -23,9 +26,11 @@ class CniMode:
     first: int = 2  # of ipam shared: the number of the first address in the range that is given
     host_ports: bool = False  # containers may have a hostPort
     kubelet: bool = True  # a kubelet keeps its chains on each Node
+    conflist: bool = False  # CNI plugins join the Pods: cni.conflist says which
 
 
 _CALICO = "projectcalico.org/"
+PLUGINS = "plugins"  # the mode that a conflist means
 
 CNI_MODES: tuple[CniMode, ...] = (
     CniMode(
@@ -64,8 +69,14 @@ CNI_MODES: tuple[CniMode, ...] = (
         first=101,  # Nodes are numbers 11 and up
         kubelet=False,
     ),
+    CniMode(name=PLUGINS, ipam="plugins", conflist=True),
 )
 
 
 def cni_mode(name: str) -> CniMode:
     return next((mode for mode in CNI_MODES if mode.name == name), CniMode(name=name))
+
+
+def takes_host_ports(cni: Cni) -> bool:
+    """Whether the Node's own ports can lead to a container."""
+    return cni_mode(cni.mode).host_ports or conflist.capable(cni.conflist, "portMappings")

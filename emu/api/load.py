@@ -46,7 +46,7 @@ class Loaded:
 def topology(path: Path, check: topologyfile.Check = lambda _: None) -> Topology:
     """`path` is the topology file, or its folder. `check` raises Wrong for what is not this layer's to know."""
     file = topology_file(path)
-    return topologyfile.parse(_read(file), str(file), check)
+    return topologyfile.parse(_read(file), str(file), check, lambda name: file.parent / name)
 
 
 def topology_file(path: Path) -> Path:

@@ -49,10 +49,13 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cni:
-    """`mode` is a name in `planners.cni.MODES`; `options` are checked by that mode's file."""
+    """`mode` is a name in `planners.cni.MODES`; `options` are checked by that mode's file. A `conflist` means mode
+    `plugins`: the file of that name, beside the topology file, stands here in full (`api.conflist`)."""
 
     mode: str = "flannel-vxlan"
     options: Mapping[str, object] = field(default_factory=dict)
+    conflist: Mapping[str, object] = field(default_factory=dict)
+    bin_dir: tuple[str, ...] = ()  # where its plugins are; (): where Debian and containerd have them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,21 +1,24 @@
-"""The topology file: short forms written out, the family's default ranges filled in, every rule of it checked."""
+"""The topology file: short forms written out, the family's default ranges filled in, a conflist that it names read,
+every rule of it checked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from emu.api import codec, images, topologyrules, tree
-from emu.api.cnimodes import CniMode, cni_mode
+from emu.api import codec, conflist, images, topologyrules, tree
+from emu.api.cnimodes import PLUGINS, CniMode, cni_mode
 from emu.api.topology import Cni, Topology
 from emu.api.wrong import Wrong
 from emu.errors import InputError, Place
 
 Check = Callable[[Topology], None]
+Beside = Callable[[str], Path]
 
 
-def parse(text: str, file: str, check: Check = lambda _: None) -> Topology:
-    """`check` knows what this layer does not: the modes. It raises Wrong."""
+def parse(text: str, file: str, check: Check = lambda _: None, beside: Beside = Path) -> Topology:
+    """`check` knows what this layer does not: the modes. It raises Wrong. `beside` finds the files it names."""
     documents = list(tree.documents(text, file))
     if len(documents) != 1:
         raise InputError(f"has {len(documents)} YAML documents, must have one", place=Place(file))
@@ -23,6 +26,7 @@ def parse(text: str, file: str, check: Check = lambda _: None) -> Topology:
     place = Place(file, getattr(node, "line", 0))
     try:
         node = _written_out(node)
+        _conflist(node, beside)
     except Wrong as wrong:
         raise wrong.located(place, node) from None
     topology = codec.decode(Topology, node, place)
@@ -45,6 +49,9 @@ def _written_out(node: Any) -> Any:
     for name in ("cni", "proxy"):
         if isinstance(node.get(name), str):
             node[name] = {"mode": node[name]}
+    cni = node.get("cni")
+    if isinstance(cni, dict) and cni.get("conflist") and not cni.get("mode"):
+        cni["mode"] = PLUGINS
     if isinstance(node.get("manifests"), str):
         node["manifests"] = [node["manifests"]]
     mode = _mode(node)
@@ -57,6 +64,45 @@ def _mode(node: dict[str, Any]) -> CniMode:
     cni = node.get("cni")
     name = cni.get("mode") if isinstance(cni, dict) else None
     return cni_mode(name if isinstance(name, str) and name else Cni().mode)
+
+
+def _conflist(node: dict[str, Any], beside: Beside) -> None:
+    """A file's name becomes what stands in it, which is checked there. Its plugins are looked for at once."""
+    cni = node.get("cni")
+    if not isinstance(cni, dict) or not cni.get("conflist"):
+        return
+    given, families, directories = cni["conflist"], len(_versions(node)), _directories(cni, beside)
+    if isinstance(given, str):
+        file = beside(given)
+        cni["conflist"] = conflist.read(_text(file), str(file), families, directories)
+        return
+    try:
+        conflist.check(given, families)
+        conflist.check_programs(given, directories)
+    except Wrong as wrong:
+        raise wrong.under("cni", "conflist") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error.reason
+        raise Wrong(f"is {file}, which cannot be read: {why}", "cni", "conflist") from None
+
+
+def _directories(cni: dict[str, Any], beside: Beside) -> list[str]:
+    given = cni.get("binDir")
+    if isinstance(given, str):
+        given = [given]
+    if given is None or not isinstance(given, list):
+        return [each for each in conflist.DIRECTORIES if Path(each).is_dir()] or list(conflist.DIRECTORIES)
+    found = [str(beside(each).absolute()) if isinstance(each, str) else each for each in given]
+    for index, each in enumerate(found):
+        if isinstance(each, str) and not Path(each).is_dir():
+            raise Wrong(f"is {each}, which is no folder", "cni", "binDir", index)
+    cni["binDir"] = found
+    return [each for each in found if isinstance(each, str)]
 
 
 def _brought(node: dict[str, Any], mode: CniMode) -> None:
@@ -80,6 +126,11 @@ def _nodes(node: dict[str, Any]) -> None:
         raise Wrong("must be a number or a list", "nodes")
 
 
+def _versions(node: dict[str, Any]) -> tuple[int, ...]:
+    family = node.get("family") or "ipv4"
+    return topologyrules.FAMILIES.get(family, (4,)) if isinstance(family, str) else (4,)
+
+
 def _ranges(node: dict[str, Any], mode: CniMode) -> None:
     """What is not given is the default of the family, or the mode's."""
     ranges = node.get("ranges")
@@ -87,8 +138,7 @@ def _ranges(node: dict[str, Any], mode: CniMode) -> None:
         ranges = node["ranges"] = {}
     if not isinstance(ranges, dict):
         return
-    family = node.get("family") or "ipv4"
-    versions = topologyrules.FAMILIES.get(family, (4,)) if isinstance(family, str) else (4,)
+    versions = _versions(node)
     for name, defaults in topologyrules.DEFAULT_RANGES.items():
         if ranges.get(name) is None and name == "pods" and mode.node_network:
             ranges[name] = list(ranges["nodes"]) if isinstance(ranges["nodes"], list) else ranges["nodes"]

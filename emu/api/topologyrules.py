@@ -9,7 +9,7 @@ from emu.addressing import IPNetwork, overlaps
 from emu.api import fabricrules, rules
 from emu.api.cnimodes import cni_mode
 from emu.api.racks import rack_of, racks
-from emu.api.topology import Fabric, NodeEntry, Ranges, Topology
+from emu.api.topology import Cni, Fabric, NodeEntry, Ranges, Topology
 from emu.api.wrong import Wrong
 
 FAMILIES = {"ipv4": (4,), "ipv6": (6,), "ipv4-ipv6": (4, 6), "ipv6-ipv4": (6, 4)}
@@ -46,6 +46,18 @@ def check(topology: Topology) -> None:
     for field, each in (("cni", topology.cni), ("proxy", topology.proxy)):
         if not each.mode:
             raise Wrong("is missing", field, "mode")
+    _conflist(topology.cni)
+
+
+def _conflist(cni: Cni) -> None:
+    """A list of plugins is the mode `plugins`, and that is nothing without one."""
+    wanted = cni_mode(cni.mode).conflist
+    if wanted and not cni.conflist:
+        raise Wrong("is missing: a file like /etc/cni/net.d/10-mynet.conflist", "cni", "conflist")
+    for field, given in (("conflist", cni.conflist), ("binDir", cni.bin_dir)):
+        if given and not wanted:
+            what = f"is given, and mode {cni.mode} calls no plugins"
+            raise Wrong(what, "cni", field, hint="leave cni.mode out to have the plugins join the Pods")
 
 
 def _dns(topology: Topology) -> None:

@@ -65,9 +65,9 @@ def describe(testbed: Testbed, request: Request) -> Answer:
 
 def plan(testbed: Testbed, request: Request) -> Answer:
     """`?output=script`, or json."""
-    if testbed.plan is None:
+    if testbed.applied is None:
         raise EmuError("the testbed has no plan yet")
-    return Text(plan_text(testbed.plan, request.query.get("output", "")))
+    return Text(plan_text(testbed.applied, request.query.get("output", "")))
 
 
 def check(testbed: Testbed, request: Request) -> Answer:

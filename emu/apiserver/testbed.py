@@ -42,6 +42,7 @@ class Testbed(Protocol):
     registry: Mapping[str, Image]
     cluster: Cluster | None
     plan: Plan | None
+    applied: Plan | None
 
     def apply(
         self, objects: Iterable[KubeObject], places: Mapping[Key, Place] | None = None

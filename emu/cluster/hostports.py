@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from emu.api.cnimodes import CNI_MODES, cni_mode
+from emu.api.cnimodes import CNI_MODES, takes_host_ports
 from emu.api.objects import DaemonSet, Deployment, KubeObject, Objects, Pod, PodSpec, ReplicaSet
 from emu.api.topology import Topology
 from emu.cluster.lifecycle import is_finished
@@ -36,7 +36,7 @@ def taken(pods: Iterable[Pod]) -> defaultdict[str, HostPorts]:
 
 def check(topology: Topology, objects: Objects) -> None:
     """Raises InputError for a hostPort that would lead nowhere."""
-    if cni_mode(topology.cni.mode).host_ports:
+    if takes_host_ports(topology.cni):
         return
     for obj in objects.values():
         if isinstance(obj, Deployment | ReplicaSet | DaemonSet):
@@ -45,11 +45,16 @@ def check(topology: Topology, objects: Objects) -> None:
             _checked(topology, obj, obj.spec)
 
 
+def _able(topology: Topology) -> str:
+    if topology.cni.conflist:
+        return "add a plugin with the capability portMappings to the conflist, as portmap is"
+    return f"use a mode that can: {', '.join(mode.name for mode in CNI_MODES if mode.host_ports)}"
+
+
 @by_identity
 def _checked(topology: Topology, obj: KubeObject, spec: PodSpec) -> bool:
     ports = sorted(port for _, port in _of(spec))
     if ports:
-        able = ", ".join(mode.name for mode in CNI_MODES if mode.host_ports)
         what = f"hostPort is {ports[0]}, and with cni {topology.cni.mode} the Node's own ports lead to no Pod"
-        raise InputError(what, subject=subject(obj), hint=f"leave it out, or use a mode that can: {able}")
+        raise InputError(what, subject=subject(obj), hint=f"leave it out, or {_able(topology)}")
     return True

@@ -71,6 +71,7 @@ class Pod:
     resolv_conf: str = ""  # file text
     hosts: str = ""  # file text
     service_env: Mapping[str, str] = field(default_factory=dict)  # Service variables as of its start; part of each env
+    asked: tuple[IPAddress, ...] = ()  # the addresses it asks for
 
     @property
     def key(self) -> str:
@@ -148,6 +149,7 @@ class Cluster:
     objects: Objects
     routers: tuple[Router, ...] = ()
     warnings: tuple[str, ...] = ()
+    joining: tuple[Pod, ...] = ()  # placed, and to be given their addresses by who joins them to the network
     ipip_module: bool = True  # of this machine's kernel; without it tunl0 is realised by eBPF
 
     def node(self, name: str) -> Node:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
+from emu.api import conflist
 from emu.api.images import Image, find, program_for
 from emu.api.objects import (
     Container,
@@ -26,13 +27,30 @@ from emu.api.objects import (
 from emu.api.objects import Pod as PodObject
 from emu.api.topology import Topology
 from emu.api.wrong import Wrong
-from emu.cluster import environment, podfiles
+from emu.cluster import environment, ipam, podfiles
 from emu.cluster.model import Cluster, ContainerPlan, Pod
 from emu.cluster.objectmap import of_kind, subject
+from emu.cluster.passes.asked import ANNOTATION, asked_addresses
 from emu.errors import InputError
 from emu.memo import by_identity
 
 Registry = Mapping[str, Image]
+
+
+def joining(topology: Topology, objects: Objects, registry: Registry) -> tuple[Pod, ...]:
+    """Every Pod that has a Node and waits for the addresses that somebody else decides; terminating ones too."""
+    if ipam.of(topology).DECIDES:
+        return ()
+    found = [pod for pod in of_kind(objects, PodObject) if pod.status.host_ip and not pod.status.pod_ips]
+    for pod in found:
+        if asked_addresses(pod) and not conflist.capable(topology.cni.conflist, "ips"):
+            what = f"annotation {ANNOTATION}: no plugin of the conflist has the capability ips, as host-local may have"
+            raise InputError(what, subject=subject(pod))
+    made = (_from_object(topology, registry, _NOTHING_SEEN, pod) for pod in found)
+    return tuple(sorted(made, key=lambda pod: (pod.namespace, pod.name)))
+
+
+_NOTHING_SEEN: Mapping[str, str] = {}
 
 
 def pods(topology: Topology, objects: Objects, registry: Registry, previous: Cluster | None) -> tuple[Pod, ...]:
@@ -94,6 +112,7 @@ def _made(  # noqa: PLR0917 - one argument for each part it is remembered by
             resolv_conf=podfiles.resolv_conf(spec, namespace, topology),
             hosts=podfiles.hosts(name, namespace, spec, (entry.ip for entry in pod_ips), topology.dns.domain),
             service_env=services,
+            asked=asked_addresses(pod),
         )
     except InputError as error:
         raise _about(error, pod) from None

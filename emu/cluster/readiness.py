@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from emu.api.objects import ContainerStatus, Objects, Pod
 from emu.cluster.lifecycle import is_finished, is_ready, is_terminating
+from emu.cluster.passes.addresses import NO_SANDBOX
 
 
 def unready(pod: Pod) -> str:
@@ -41,6 +42,8 @@ def _trouble(pod: Pod) -> str:
     unscheduled = next((each for each in pod.status.conditions if each.reason == "Unschedulable"), None)
     if unscheduled:
         return f"unschedulable: {unscheduled.message}"
+    if unjoined := next((each for each in pod.status.conditions if each.reason == NO_SANDBOX), None):
+        return f"{unjoined.reason}: {unjoined.message}"
     if pod.status.phase == "Failed":
         return "it has failed"
     for each in _containers(pod):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from emu.api.objects import Condition, PodStatus
+from emu.api.objects import Condition, Pod, PodStatus
 from emu.cluster.lifecycle import with_condition
+from emu.cluster.model import IPAddress
+from emu.cluster.passes.addresses import with_addresses
 
 DECIDED = ("host_ip", "pod_ip", "pod_ips", "start_time")
 
@@ -22,6 +25,15 @@ def reported(status: PodStatus, report: PodStatus) -> PodStatus:
         **{name: getattr(status, name) or getattr(report, name) for name in DECIDED},
     )
     return status if merged == status else merged
+
+
+def joined(pod: Pod, addresses: Iterable[IPAddress], families: Sequence[int], now: str) -> Pod:
+    """A Pod that was given its addresses by who joined it to the network: the cluster's first family first. One that
+    has them keeps them."""
+    if pod.status.pod_ip:
+        return pod
+    ordered = sorted(addresses, key=lambda address: families.index(address.version))
+    return with_addresses(pod, tuple(ordered), now)
 
 
 def _in_order(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:

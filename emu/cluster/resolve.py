@@ -28,7 +28,7 @@ from emu.cluster.passes.stamp import stamp
 from emu.cluster.passes.status import status
 from emu.cluster.passes.system import system
 from emu.cluster.places import located
-from emu.cluster.pods import check_images, pods
+from emu.cluster.pods import check_images, joining, pods
 from emu.cluster.routers import routers
 from emu.cluster.warnings import warnings
 from emu.errors import InputError, Place
@@ -114,4 +114,5 @@ def _cluster(topology: Topology, objects: Objects, registry: Mapping[str, Image]
         objects=objects,
         routers=routers(topology),
         warnings=warnings(objects),
+        joining=joining(topology, objects, registry),
     )

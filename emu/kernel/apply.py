@@ -3,8 +3,8 @@
 Order: netfilter of what stays, so that nothing is sent any more to what goes; what goes, first rules and routes, then
 links, then namespaces; new namespaces with the sysctls that later links inherit; links (fabric, nodes, Pods: each needs
 those before it); the links' own sysctls; addresses, routes, neighbors, forwarding entries; beside all these, netfilter
-of what is new; daemons at the end. A link is born up, but nothing is sent: addresses come after, and IPv6 is switched
-off before where the plan does so.
+of what is new; daemons at the end, and CNI plugins, which are told first of what goes. A link is born up, but nothing
+is sent: addresses come after, and IPv6 is switched off before where the plan does so.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ from emu.kernel import (
     sysctls,
 )
 from emu.kernel.daemons import Daemons
+from emu.kernel.foreign import Observer
 from emu.kernel.handle import Act, Handle
 from emu.kernel.limits import Limit
 from emu.kernel.making import LinkMaker
 from emu.kernel.netns import Netns
+from emu.kernel.plugins import Plugins
 from emu.kernel.pods import PodNamespaces
 from emu.names import FABRIC_NETNS
 from emu.netfilter.model import IpSet
-from emu.plan import diff, expectations, render
+from emu.plan import diff, expectations, foreign, render
 from emu.plan.drift import Drift
 from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Refusal, Sysctl, TcProgram
 
@@ -60,6 +62,7 @@ class Kernel:
         self._plan: Plan | None = None
         self._newborn: Handle | None = None  # what a namespace holds when it is made
         self.daemons = Daemons(namespaces, self.netns)
+        self.plugins = Plugins(self.daemons.machine, self.netns, Observer(self._handles))
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < min(_DESCRIPTORS, hard):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
@@ -79,11 +82,13 @@ class Kernel:
         staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: diff.NETNS_ORDER[c.new.kind])  # type: ignore[union-attr]
         self._restore([change for change in staying if change.name in self._handles], new.iptables)
         try:
+            self.plugins.leave(changes.netns, new)
             self._remove_values([c for c in staying if c.name in self._handles and (c.added or c.removed)])
             self._drop(gone)
             born = self._create([change for change in staying if change.name not in self._handles])
             self._furnish(staying, born, new)
             self.daemons.change(staying)
+            self.plugins.join(staying, new)
         finally:
             for change in staying:
                 if change.name in self._handles and change.new.kind is NetnsKind.POD:  # type: ignore[union-attr]
@@ -92,8 +97,9 @@ class Kernel:
     def read(self, plan: NetnsPlan) -> NetnsPlan:
         """What is there now, in the same shapes. KeyError when there is no such namespace."""
         variant = self._plan.iptables if self._plan else "nft"
-        found = read.read(plan, self._handles[plan.name], self._handles, variant)
-        return replace(found, daemons=self.daemons.read(plan.name, plan.daemons)) if plan.daemons else found
+        found = read.read(foreign.joined(plan), self._handles[plan.name], self._handles, variant)
+        daemons = self.daemons.read(plan.name, plan.daemons) if plan.daemons else ()
+        return replace(found, daemons=daemons, attachment=self.plugins.read(plan))
 
     def absent(self, plan: NetnsPlan, ask: bool = False) -> tuple[str, ...]:
         """What the daemons of a netns have not brought yet, in words. They are asked how they are when the routes are
@@ -103,6 +109,11 @@ class Kernel:
             return routes
         found = self.daemons.read(plan.name, plan.daemons) if plan.daemons else ()
         return (*expectations.absent_signs(plan, found, self.daemons.stopped(plan.name)), *routes)
+
+    def retry(self) -> None:
+        """Join the Pods whose plugins have failed, when it is time to."""
+        if self._plan is not None:
+            self.plugins.retry(self._plan)
 
     def flush_conntrack(
         self,

@@ -55,6 +55,10 @@ class Daemons:
         """The namespaces of a Node that has daemons."""
         return self._handles.get(node)
 
+    def machine(self, node: str) -> PodHandle:
+        """The same, made if it has none yet."""
+        return self._ensure(node)
+
     def change(self, changes: Iterable[NetnsChange]) -> None:
         """Nodes side by side. Every change is carried out, then the first error raised."""
         concerned = [change for change in changes if change.daemons]

@@ -20,7 +20,7 @@ ETC_FILES = ("resolv.conf", "hosts", "hostname", "nsswitch.conf")
 # Where programs write. The last is mounted on first, as the one tmpfs that backs them all.
 SCRATCH = (
     *("/root", "/run", "/dev/shm", "/var/tmp", "/var/log", "/var/cache", "/var/lib/nginx", "/var/lib/haproxy"),
-    "/tmp",
+    *("/var/lib/cni", "/tmp"),
 )
 _OPEN_TO_ALL = ("/tmp", "/var/tmp", "/dev/shm")
 
@@ -46,7 +46,9 @@ class Directory:
 def prepare() -> tuple[Directory, ...]:
     """In a mount namespace of the caller's own, from which those of the Pods are copied."""
     if any(not _is_plain(f"/etc/{name}") for name in ETC_FILES):
-        _replace_etc()
+        _replace("/etc", files=ETC_FILES)
+    if not os.path.isdir("/var/lib/cni"):
+        _replace("/var/lib", directories=("cni",))
     with suppress(OSError):  # an ordinary user may not take away what the machine has mounted
         syscalls.umount2("/sys/fs/cgroup", MNT_DETACH)
     _read_only("/")
@@ -111,20 +113,22 @@ def _is_plain(path: str) -> bool:
     return os.path.isfile(path) and not os.path.islink(path)
 
 
-def _replace_etc() -> None:
+def _replace(path: str, files: tuple[str, ...] = (), directories: tuple[str, ...] = ()) -> None:
     """A file can be bound only onto a file, and /etc/resolv.conf is often a link into /run, or others are not there.
-    So /etc becomes a tmpfs of links to its entries, with plain files where ours will be bound."""
+    So a directory becomes a tmpfs of links to its entries, with plain files and directories where ours are bound."""
     new = "/tmp"  # any directory: it is only passed through
     syscalls.mount("tmpfs", new, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     os.mkdir(f"{new}/.machine")
-    syscalls.mount("/etc", f"{new}/.machine", flags=MS_BIND | MS_REC)
-    for name in os.listdir("/etc"):
-        path = f"/etc/{name}"
-        if name not in ETC_FILES:
-            os.symlink(os.readlink(path) if os.path.islink(path) else f".machine/{name}", f"{new}/{name}")
-    for name in ETC_FILES:
+    syscalls.mount(path, f"{new}/.machine", flags=MS_BIND | MS_REC)
+    for name in os.listdir(path):
+        found = f"{path}/{name}"
+        if name not in (*files, *directories):
+            os.symlink(os.readlink(found) if os.path.islink(found) else f".machine/{name}", f"{new}/{name}")
+    for name in files:
         os.close(os.open(f"{new}/{name}", os.O_CREAT | os.O_WRONLY, 0o644))
-    syscalls.mount(new, "/etc", flags=MS_MOVE)
+    for name in directories:
+        os.mkdir(f"{new}/{name}")
+    syscalls.mount(new, path, flags=MS_MOVE)
 
 
 def _read_only(path: str) -> None:

@@ -13,7 +13,8 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from emu.errors import KernelError, MissingTool, NoSuchProgram
@@ -39,6 +40,40 @@ class PodHandle:
     @property
     def namespaces(self) -> Namespaces:
         return Namespaces(self.pidfd, _KINDS)
+
+    def path(self, inside: str) -> str:
+        """Where a file of its own is found from outside."""
+        return f"/proc/{self.pid}/root{inside}"
+
+    def show(self, place: str | int, target: str, *, directory: bool) -> None:
+        """What the lab sees at a path, or a namespace's file, is seen at `target` in here too."""
+        tree = syscalls.open_tree(place)
+        try:
+            with suppress(OSError):  # there already, or on what is read-only and then it is there too
+                if directory:
+                    os.makedirs(self.path(target), exist_ok=True)
+                else:
+                    os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
+                    os.close(os.open(self.path(target), os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
+            self._mounting(lambda: syscalls.move_mount(tree, target))
+        finally:
+            os.close(tree)
+
+    def hide(self, target: str) -> None:
+        """The contrary of `show`, of a file."""
+
+        def away() -> None:
+            syscalls.umount2(target, syscalls.MNT_DETACH)
+            os.unlink(target)
+
+        self._mounting(away)
+
+    def _mounting(self, action: Callable[[], None]) -> None:
+        def inside() -> None:
+            Namespaces(self.pidfd, syscalls.CLONE_NEWNS).enter()
+            action()
+
+        process.in_thread(inside)
 
     def ended(self, timeout_s: float = 0) -> bool:
         return bool(select.select([self.pidfd], [], [], timeout_s)[0])

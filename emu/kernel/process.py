@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 from emu.errors import KernelError, MissingTool
 from emu.kernel import children, syscalls
@@ -23,6 +23,7 @@ from emu.kernel.service import start_service
 
 __all__ = ["Child", "Completed", "Namespaces", "Reaper", "run", "spawn", "start_service"]
 
+T = TypeVar("T")
 NULL = subprocess.DEVNULL
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLONE_FS = 0x200  # root and working directory shared with the other threads
@@ -96,7 +97,7 @@ def spawn(
             return children.note(process.pid, argv[0], on_exit)
 
     try:
-        child = start() if namespaces is None else _in_thread(start)
+        child = start() if namespaces is None else in_thread(start)
     except FileNotFoundError as error:
         if error.filename == cwd:
             raise KernelError(f"cannot start {argv[0]}: there is no directory {cwd}") from error
@@ -107,18 +108,18 @@ def spawn(
     return child
 
 
-def _in_thread(start: Callable[[], Child]) -> Child:
+def in_thread(action: Callable[[], T]) -> T:
     """Namespaces entered by a thread end with it: there is no way back to get wrong."""
-    started: Future[Child] = Future()
+    done: Future[T] = Future()
 
     def call() -> None:
         try:
-            started.set_result(start())
+            done.set_result(action())
         except Exception as error:
-            started.set_exception(error)
+            done.set_exception(error)
 
-    threading.Thread(target=call, name="spawn", daemon=True).start()
-    return started.result()
+    threading.Thread(target=call, name="inside", daemon=True).start()
+    return done.result()
 
 
 def run(

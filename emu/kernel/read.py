@@ -116,6 +116,16 @@ def _links(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], names
         )
 
 
+def veth_ends(handle: Handle) -> dict[str, tuple[int, int]]:
+    """Of each veth its index, and that of its other end in whatever namespace it is."""
+    found = {}
+    for body, attrs in _dump(handle, netlink_links.RTM_GETLINK, netlink_links.info(0)):
+        if netlink_links.kind(attrs)[0] == "veth":
+            index = struct.unpack_from("=i", body, 4)[0]
+            found[_text(attrs[netlink_links.IFLA_IFNAME])] = (index, _u32(attrs.get(netlink_links.IFLA_LINK)))
+    return found
+
+
 def _ipip(planned: Link | None, kind: str) -> Ipip | None:
     """A TUN device stands for an ipip link that is planned so. What the rest of it is for no kernel tells."""
     by = {"ipip": IpipBy.MODULE, "tun": IpipBy.EBPF}.get(kind)

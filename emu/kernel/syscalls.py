@@ -29,12 +29,17 @@ MS_PRIVATE = 1 << 18
 
 MNT_DETACH = 2
 
+_AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
+_OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
+
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 
 # The numbers are the same on every architecture: system calls from 424 on are numbered alike everywhere.
 _SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_PIDFD_OPEN = 434
+_SYS_OPEN_TREE = 428
+_SYS_MOVE_MOUNT = 429
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -67,6 +72,23 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
 def umount2(target: str, flags: int = 0) -> None:
     if _umount2(target.encode(), flags) < 0:
         raise _error(f"umount2({target})")
+
+
+def open_tree(place: str | int) -> int:
+    """A copy of the mount a path or a namespace's file is on, with those below it, which is mounted nowhere yet."""
+    at, path, empty = (place, b"", _AT_EMPTY_PATH) if isinstance(place, int) else (_AT_FDCWD, place.encode(), 0)
+    flags = ctypes.c_uint(_OPEN_TREE_CLONE | empty | _AT_RECURSIVE | os.O_CLOEXEC)
+    fd: int = _libc.syscall(_SYS_OPEN_TREE, at, path, flags)
+    if fd < 0:
+        raise _error(f"open_tree({place})")
+    return fd
+
+
+def move_mount(tree: int, target: str) -> None:
+    """Mounts what `open_tree` has copied, in the mount namespace the calling thread is in."""
+    flags = ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH)
+    if _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, target.encode(), flags) < 0:
+        raise _error(f"move_mount({target})")
 
 
 def sethostname(name: str) -> None:

@@ -66,7 +66,7 @@ def netns(old: NetnsPlan | None, new: NetnsPlan) -> NetnsChange | None:
     tables = tuple(_tables(old.tables, new.tables))
     daemons = () if old.daemons is new.daemons else tuple(_daemons(old.daemons, new.daemons))
     pod_changed = old.pod is not new.pod and old.pod != new.pod
-    if not (added or removed or tables or daemons or pod_changed):
+    if not (added or removed or tables or daemons or pod_changed or old.attachment != new.attachment):
         return None
     return NetnsChange(
         name=new.name,

@@ -63,6 +63,8 @@ def drift(wanted: NetnsPlan, actual: NetnsPlan) -> tuple[Drift, ...]:
         *_daemons(wanted, actual),
         *_values(wanted, actual),
         *_expected(wanted, actual),
+        *_foreign(wanted, actual),
+        *_attachment(wanted, actual),
         *_tables(wanted, actual),
     )
 
@@ -89,6 +91,7 @@ def _values(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
         change = NetnsChange(name=wanted.name, old=actual, new=wanted, added=added, removed=removed)
         yield _drift(wanted.name, value, got, change)
     brought = {diff.key(each.route) for each in wanted.expected}
+    brought |= {diff.key(each) for each in wanted.foreign.values()} if wanted.foreign else set()
     for key, value in have.items():
         if key not in want and key not in brought and not made_by_kernel(value):
             change = NetnsChange(name=wanted.name, old=actual, new=wanted, removed=(value,))
@@ -182,6 +185,8 @@ def same(wanted: object, got: object) -> bool:
         case Route(), Route():
             fields = ("type", "via", "src", "scope", "onlink")
             return all(getattr(wanted, f) == getattr(got, f) for f in fields) and wanted.dev in ("", got.dev)
+        case Address(), Address():
+            return (wanted.dev, wanted.address) == (got.dev, got.address)
         case Neighbor(), Neighbor():
             return wanted.mac.lower() == got.mac.lower()
         case Sysctl(), Sysctl():
@@ -270,6 +275,34 @@ def _expected(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
                 _drift(wanted.name, each.route, have.get(diff.key(each.route)), nothing),
                 what=f"route {each.route.dst} (by {each.by})",
             )
+
+
+def _foreign(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
+    """What others have made is mended where it can be written; a link that is gone is theirs to make again."""
+    if wanted.foreign is None:
+        return
+    have = {diff.key(value): value for value in diff.in_order(actual)}
+    gone = {link.name for link in wanted.foreign.links if diff.key(link) not in have}
+    for value in wanted.foreign.values():
+        got = have.get(diff.key(value))
+        if (got is not None and same(value, got)) or _goes_with(value, got, gone):
+            continue
+        lost = isinstance(value, Link) and (got is None or value.master in gone)
+        added = () if lost else (value,)
+        change = NetnsChange(name=wanted.name, old=actual, new=wanted, added=added)
+        yield replace(
+            _drift(wanted.name, value, got, change), what=f"{name_of(value)} (by the plugins of {wanted.foreign.by})"
+        )
+
+
+def _attachment(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
+    """A Pod's plugins are asked (CHECK); only they could mend what they find."""
+    got = actual.attachment
+    if wanted.attachment is None or got is None or not got.wrong:
+        return
+    what = f"{wanted.attachment.ifname} in network {wanted.attachment.network.name}"
+    nothing = NetnsChange(name=wanted.name, old=actual, new=wanted)
+    yield Drift(netns=wanted.name, what=what, wanted="ADD and CHECK succeed", got=got.wrong, change=nothing)
 
 
 def _daemons(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:

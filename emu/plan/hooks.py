@@ -6,6 +6,11 @@ from __future__ import annotations
 ORDER: tuple[tuple[str, str], ...] = (
     ("fabric", "alone in the fabric's own namespace"),
     (
+        "cni-plugins",
+        "what a CNI plugin has inserted before all others, as firewall and portmap do with some of their jumps; they "
+        "are called for each new Pod, when all others have long been there",
+    ),
+    (
         "calico",
         "Felix INSERTS its jumps (ChainInsertMode Insert) and puts them back whenever something is above them: a "
         "packet must meet the policies before anybody accepts it",
@@ -27,6 +32,7 @@ ORDER: tuple[tuple[str, str], ...] = (
         "calico-appended",
         "Felix APPENDS to FORWARD the ACCEPT of what the policies let through: who stands before may still drop it",
     ),
+    ("cni-plugins-appended", "and what a CNI plugin has appended behind them"),
 )
 
 POSITION: dict[str, int] = {owner: position for position, (owner, _) in enumerate(ORDER)}

@@ -41,6 +41,7 @@ JOINED = (
     "daemons",
     "expected",
 )
+SINGLE = ("foreign", "attachment", "pod")  # one piece has it, or none
 
 
 def merge(fragments: Iterable[Fragment]) -> dict[str, NetnsPlan]:
@@ -59,8 +60,8 @@ def _join(pieces: tuple[NetnsPlan, ...], merged: tuple[Table, ...]) -> NetnsPlan
     if len(pieces) == 1 and not merged:
         return pieces[0]
     joined: dict[str, Any] = {name: tuple(flattened.from_iterable(getattr(p, name) for p in pieces)) for name in JOINED}
-    pod = next((piece.pod for piece in pieces if piece.pod is not None), None)
-    return replace(pieces[0], tables=merged, pod=pod, **joined)
+    only: dict[str, Any] = {name: next(filter(None, (getattr(p, name) for p in pieces)), None) for name in SINGLE}
+    return replace(pieces[0], tables=merged, **joined, **only)
 
 
 _netns: Memo[NetnsPlan] = Memo(_join, size=1 << 14)
@@ -102,4 +103,4 @@ def _merge_table(family: int, name: str, parts: tuple[RulesetPart, ...]) -> Tabl
 
 _merged: Memo[Table] = Memo(_merge_table, size=4096)
 
-assert {"name", "kind", "owner", "tables", "pod", *JOINED} == {field.name for field in fields(NetnsPlan)}
+assert {"name", "kind", "owner", "tables", *SINGLE, *JOINED} == {field.name for field in fields(NetnsPlan)}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -12,6 +12,7 @@ from emu.addressing import IPAddress, IPInterface, IPNetwork
 from emu.api.images import Program
 from emu.api.objects import Container
 from emu.netfilter.model import IpSet, Rule, Table
+from emu.plan.attachment import Attachment
 
 
 class Role(StrEnum):
@@ -91,8 +92,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
+    """`connected` False: somebody has taken away the route to its network that the kernel made, as ptp does."""
+
     dev: str
     address: IPInterface
+    connected: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +252,29 @@ class Daemon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """What programs that are not ours have made in a netns, as read from the kernel once they had: it is predicted
+    with, and that something of it is missing is told. `tables`: their own chains, and their rules in the kernel's
+    chains before any of ours; `appended`: those behind ours."""
+
+    by: str
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    rules: tuple[PolicyRule, ...] = ()
+    neighbors: tuple[Neighbor, ...] = ()
+    fdb: tuple[FdbEntry, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
+    tables: tuple[Table, ...] = ()
+    appended: tuple[Table, ...] = ()
+
+    def values(self) -> Iterator[Link | Address | Route | PolicyRule | Neighbor | FdbEntry | Sysctl]:
+        """All but the rules."""
+        for values in (self.links, self.addresses, self.routes, self.rules, self.neighbors, self.fdb, self.sysctls):
+            yield from values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodSandbox:
     """What a Pod's namespace needs beside its network."""
 
@@ -283,6 +310,8 @@ class NetnsPlan:
     tables: tuple[Table, ...] = ()  # merged rulesets, complete
     daemons: tuple[Daemon, ...] = ()
     expected: tuple[Expected, ...] = ()  # beside `routes`: what the daemons will bring
+    foreign: Foreign | None = None  # beside all the above: what CNI plugins have made
+    attachment: Attachment | None = None  # of a Pod that they join
     pod: PodSandbox | None = None
 
     def link(self, name: str) -> Link | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import shlex
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from emu.netfilter import sets
 from emu.netfilter import text as rules_text
 from emu.netfilter.model import IpSet, Table
 from emu.plan import diff, render_tc
+from emu.plan.attachment import Attachment
 from emu.plan.model import (
     Address,
     Daemon,
@@ -145,6 +147,8 @@ def _script(plan: Plan) -> Iterator[str]:
         yield from (_heredoc(change.name, table, plan.iptables) for _, table in change.tables if table)
         yield from (_daemon(change.name, daemon) for _, daemon in change.daemons if daemon)
         yield from (f"# {each.by} brings {route(each.route)}" for each in change.new.expected)
+        if change.new.attachment:
+            yield from _attachment(change.new.attachment)
         if change.new.pod:
             yield from _processes(change.new)
 
@@ -186,6 +190,15 @@ def _daemon(netns: str, daemon: Daemon) -> str:
 
 def _written(file: File) -> str:
     return f"mkdir -p {posixpath.dirname(file.path)} && cat >{file.path} <<'EOF'\n{file.text}EOF\n"
+
+
+def _attachment(value: Attachment) -> Iterator[str]:
+    network, kinds = value.network, [json.loads(plugin)["type"] for plugin in value.network.plugins]
+    yield f"# in {value.node}, for {value.ifname}: CNI ADD of {', '.join(kinds)} (network {network.name})"
+    yield f"#   CNI_CONTAINERID={value.container_id} CNI_PATH={':'.join(network.paths)}"
+    yield f"#   CNI_ARGS={';'.join(f'{key}={text}' for key, text in value.args)}"
+    yield from (f"#   {plugin}" for plugin in network.plugins)
+    yield from (f"#   capability {name}: {text}" for name, text in value.capabilities)
 
 
 def _processes(plan: NetnsPlan) -> Iterator[str]:

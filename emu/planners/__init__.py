@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from emu.api.topology import Topology
 from emu.api.wrong import Wrong
 from emu.cluster.model import Cluster
 from emu.plan.merge import Fragment, merge
-from emu.plan.model import Plan
-from emu.planners import cni, dns, kubelet, pods, proxy, underlay
+from emu.plan.model import Foreign, Plan
+from emu.planners import cni, dns, foreign, kubelet, pods, proxy, underlay
 
 __all__ = ["build", "check"]
 
@@ -20,8 +21,9 @@ def check(topology: Topology) -> None:
     proxy.check(topology)
 
 
-def build(cluster: Cluster) -> Plan:
-    """The wanted kernel state. Pure; what did not change since the last call is the same object."""
+def build(cluster: Cluster, found: Mapping[str, Foreign] = MappingProxyType({})) -> Plan:
+    """The wanted kernel state. Pure; what did not change since the last call is the same object. `found`: what others
+    have made, by netns, as it was reported."""
     try:
         check(cluster.topology)
     except Wrong as wrong:
@@ -29,7 +31,7 @@ def build(cluster: Cluster) -> Plan:
     return Plan(
         name=cluster.name,
         seed=cluster.seed,
-        netns=merge(_fragments(cluster)),
+        netns=merge((*_fragments(cluster), *foreign.plan(cluster, found))),
         zone=dns.zone(cluster),
         iptables=cluster.topology.iptables,
         notes=(*cluster.warnings, *underlay.notes(cluster), *cni.notes(cluster)),

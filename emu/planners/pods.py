@@ -13,7 +13,7 @@ from emu.planners.underlay import ipv6_off
 
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
-    for pod in cluster.pods:
+    for pod in (*cluster.pods, *cluster.joining):
         yield _fragment((cluster.name, pod.namespace, pod.name), pod, cluster.families)
 
 
@@ -25,7 +25,7 @@ def _make(pod: Pod, families: tuple[int, ...]) -> NetnsPlan:
         kind=NetnsKind.POD,
         owner=pod.key,
         sysctls=(*ipv6_off(families), host),
-        pod=_sandbox(pod),
+        pod=_sandbox(pod) if pod.addresses else None,  # its containers wait for the network
     )
 
 

@@ -168,8 +168,8 @@ class Testbed(Reconciler):
     def check(self, repair: bool = False) -> tuple[Drift, ...]:
         """What differs between plan and kernel, in every netns; with `repair`, mended."""
         with self._lock:
-            assert self.plan is not None
-            return self._check(tuple(self.plan.netns), repair)
+            assert self.applied is not None
+            return self._check(tuple(self.applied.netns), repair)
 
     def _check(self, names: Iterable[str], repair: bool = False) -> tuple[Drift, ...]:
         drifts = found = self._drifts(names)
@@ -183,13 +183,13 @@ class Testbed(Reconciler):
 
     def _await_daemons(self, found: Iterable[Drift]) -> None:
         """What daemons bring comes some time after they have been mended."""
-        assert self.plan is not None
-        bring = {each.netns for each in found} & {name for name, netns in self.plan.netns.items() if netns.expected}
+        assert self.applied is not None
+        bring = {each.netns for each in found} & {name for name, netns in self.applied.netns.items() if netns.expected}
         if bring:
             self._convergence.forget(bring)
             self.converge()
 
     def _drifts(self, names: Iterable[str]) -> tuple[Drift, ...]:
-        assert self.plan is not None
-        plans = [self.plan.netns[name] for name in names]
+        assert self.applied is not None
+        plans = [self.applied.netns[name] for name in names]
         return tuple(each for plan in plans for each in drift(plan, self.host.kernel.read(plan)))

@@ -6,19 +6,21 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from emu import planners
+from emu import names, planners
 from emu.api import images
 from emu.api.objects import Deployment, Key, KubeObject, Node, Objects, Pod, PodStatus, ReplicaSet, key_of
 from emu.api.topology import Topology
 from emu.cluster import lifecycle, objectmap, readiness, report, resolve, staleflows, update
 from emu.cluster.model import Cluster
+from emu.cluster.nodes import families
+from emu.cluster.passes.addresses import without
 from emu.errors import EmuError, InputError, NotFound, Place
 from emu.kernel import programs
-from emu.plan import diff
+from emu.plan import diff, foreign
 from emu.plan.model import Changes, Plan
 from emu.store import Store
 from emu.testbed.convergence import Convergence
@@ -62,7 +64,8 @@ class Reconciler:
         self.store = Store(topology.seed, now=now)
         self.registry = images.load_registry(topology.images)
         self.cluster: Cluster | None = None
-        self.plan: Plan | None = None
+        self.applied: Plan | None = None
+        self.plan: Plan | None = None  # the same, with what CNI plugins have made: for all who look
         self._now = now
         self._lock = threading.RLock()
         self._wake = threading.Event()
@@ -76,6 +79,7 @@ class Reconciler:
         self._convergence = Convergence(host.kernel.absent)
         host.reports(self._report)
         host.kernel.daemons.on_change = self._daemons_changed
+        host.kernel.plugins.on_change = self._wake.set
         self._loop = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def up(
@@ -157,10 +161,11 @@ class Reconciler:
         and names that say the same. Called with the lock held."""
         before, old = self.store.snapshot().objects, self.cluster
         cluster = self._resolved(before, [self._with_uid(each, before) for each in puts], tuple(deletes), places)
-        plan = planners.build(replace(cluster, ipip_module=programs.has_module()))
-        changes = diff.diff(self.plan, plan)
+        found = self.host.kernel.plugins.found
+        plan = planners.build(replace(cluster, ipip_module=programs.has_module()), found)
+        changes = diff.diff(self.applied, plan)
         self.host.kernel.apply(changes, plan)
-        self.cluster, self.plan = cluster, plan
+        self.cluster, self.applied, self.plan = cluster, plan, foreign.foreseen(plan)
         self._convergence.forget(change.name for change in changes.netns if change.daemons)
         if old:
             self.host.flush(staleflows.stale_flows(old.frontends, cluster.frontends), cluster.nodes)
@@ -229,7 +234,7 @@ class Reconciler:
             self._wake.clear()
             try:
                 self._fold()
-                rest_s = None
+                rest_s = self.host.kernel.plugins.due_s()
             except Exception:
                 rest_s = RETRY_S
                 log.exception("reconcile failed, tried again in %g s", RETRY_S)
@@ -239,17 +244,31 @@ class Reconciler:
         in; others may append meanwhile."""
         with self._lock:
             reports, ended, nodes = tuple(self._reports), tuple(self._ended), tuple(self._changed_daemons)
+            self.host.kernel.retry()
             objects = self.store.snapshot().objects
             puts = [
                 replace(pod, status=report.reported(pod.status, status))
                 for key, status in dict(reports).items()
                 if isinstance(pod := objects.get(key), Pod)
             ]
-            self._reconcile([*puts, *self._nodes_told(nodes)], [key_of(pod) for pod in ended])
+            self._reconcile([*puts, *self._joined(objects), *self._nodes_told(nodes)], [key_of(pod) for pod in ended])
             self._stopping -= {pod.metadata.uid for pod in ended}
             for queue, taken in ((self._reports, reports), (self._ended, ended), (self._changed_daemons, nodes)):
                 for _ in taken:
                     queue.popleft()
+
+    def _joined(self, objects: Objects) -> Iterator[Pod]:
+        """Pods that plugins have given their addresses, or failed to. One that was made anew meanwhile is another."""
+        outcomes = {each.pod: each for each in self.host.kernel.plugins.take()}
+        for outcome in outcomes.values():
+            namespace, _, name = outcome.pod.partition("/")
+            pod = objects.get((Pod.KIND, namespace, name))
+            if not isinstance(pod, Pod) or names.container_id(pod.metadata.uid) != outcome.container_id:
+                continue
+            if outcome.error:
+                yield without(pod, outcome.error, self._now())
+            else:
+                yield report.joined(pod, outcome.addresses, families(self.topology), self._now())
 
     def _daemons_changed(self, node: str) -> None:
         self._changed_daemons.append(node)

@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from emu.addressing import link_local
 from emu.netfilter.model import IpSet
 from emu.plan.model import (
+    Address,
     FdbEntry,
     IPAddress,
     IPInterface,
@@ -121,7 +122,7 @@ class Machine:
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:
-        made = [route for address in self.plan.addresses for route in _made_for(address.dev, address.address)]
+        made = [route for address in self.plan.addresses for route in _made_for(address)]
         loopback = Route(dst=ip_network("127.0.0.0/8"), dev="lo", table=LOCAL, type="local", protocol="kernel")
         return (loopback, *made, *self.plan.routes, *(each.route for each in self.plan.expected))
 
@@ -176,10 +177,11 @@ def _alike(own: IPInterface, dst: IPAddress) -> int:
     return min(own.max_prefixlen - differing, own.network.prefixlen)
 
 
-def _made_for(dev: str, address: IPInterface) -> Iterator[Route]:
+def _made_for(planned: Address) -> Iterator[Route]:
+    dev, address = planned.dev, planned.address
     host = ip_network(address.ip)
     yield Route(dst=host, dev=dev, src=address.ip, table=LOCAL, type="local", scope="host", protocol="kernel")
-    if address.network.prefixlen < address.max_prefixlen:
+    if planned.connected and address.network.prefixlen < address.max_prefixlen:
         yield Route(dst=address.network, dev=dev, src=address.ip, scope="link", protocol="kernel")
 
 

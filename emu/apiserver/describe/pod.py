@@ -8,6 +8,7 @@ from emu.api.objects import Objects, Pod
 from emu.apiserver import duration
 from emu.apiserver.describe.containers import NO_VOLUMES, containers, node_selectors
 from emu.apiserver.describe.lines import NO_EVENTS, NONE, KindDescription, annotated, mapping, moment
+from emu.cluster.passes.addresses import NO_SANDBOX
 
 
 def lines(obj: Pod, objects: Objects) -> Iterator[str]:
@@ -35,7 +36,21 @@ def lines(obj: Pod, objects: Objects) -> Iterator[str]:
     yield NO_VOLUMES
     yield "QoS Class:\tBestEffort"  # no container asks for memory or CPU, which mean nothing here
     yield from node_selectors(spec.node_selector)
-    yield NO_EVENTS
+    yield from _events(obj)
+
+
+def _events(obj: Pod) -> Iterator[str]:
+    """No history is kept; what a Pod's sandbox lacks at present is told as a kubelet tells it."""
+    failed = next((each for each in obj.status.conditions if each.reason == NO_SANDBOX), None)
+    if failed is None:
+        yield NO_EVENTS
+        return
+    yield "Events:"
+    yield "  Type\tReason\tAge\tFrom\tMessage"
+    yield "  ----\t------\t----\t----\t-------"
+    said = " ".join(failed.message.split())
+    age = duration.since(failed.last_transition_time)
+    yield f"  Warning\t{failed.reason}\t{age}\tkubelet\tFailed to create pod sandbox: {said}"
 
 
 def _status(obj: Pod) -> Iterator[str]:

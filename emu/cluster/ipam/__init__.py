@@ -10,7 +10,7 @@ from emu.api.cnimodes import cni_mode
 from emu.api.objects import Node, Pod
 from emu.api.topology import Topology
 from emu.cluster import model
-from emu.cluster.ipam import calico, docker, host_local, shared
+from emu.cluster.ipam import calico, docker, host_local, plugins, shared
 from emu.cluster.model import IPAddress
 
 Nodes = tuple[model.Node, ...]
@@ -36,6 +36,7 @@ class Kind(Protocol):
     """One file of this folder."""
 
     NAME: str
+    DECIDES: bool  # False: who joins a Pod gives it its address, and reports it
 
     def holder(self, node: str, address: str) -> str:
         """The key in `holders` of who has an address on a Node: the address, where there is one of it in a cluster."""
@@ -56,7 +57,7 @@ class Kind(Protocol):
         """What one Node holds, in words."""
 
 
-KINDS: tuple[Kind, ...] = (host_local, calico, docker, shared)
+KINDS: tuple[Kind, ...] = (host_local, calico, docker, shared, plugins)
 
 
 def of(topology: Topology) -> Kind:

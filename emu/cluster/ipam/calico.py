@@ -28,6 +28,7 @@ from emu.errors import InputError
 from emu.memo import by_identity
 
 NAME = "calico"
+DECIDES = True
 BLOCKS = "kube-emu.io/calico-blocks"  # BLOCK=LAST,BLOCK=LAST …; no LAST where none has been given
 BLOCK_SIZE = {4: 26, 6: 122}
 OPTION = "block_size"  # of the CNI mode: an IPv4 block's prefix length

@@ -15,6 +15,7 @@ from emu.cluster.nodes import nodes as made_of
 from emu.cluster.nodes import ranges
 
 NAME = "docker"
+DECIDES = True
 LESS = "less network, gateway and broadcast"
 
 

@@ -20,6 +20,7 @@ from emu.cluster.nodes import nodes as made_of
 from emu.cluster.nodes import ranges
 
 NAME = "host-local"
+DECIDES = True
 LAST_RESERVED = "kube-emu.io/last-reserved-ip"
 LESS = "less network, gateway and broadcast"
 

@@ -20,6 +20,7 @@ from emu.cluster.nodes import gateway_of, ranges
 from emu.cluster.nodes import nodes as made_of
 
 NAME = "shared"
+DECIDES = True
 
 
 def holder(_node: str, address: str) -> str:

@@ -24,7 +24,7 @@ NO_SANDBOX = "FailedCreatePodSandBox"
 def addresses(topology: Topology, objects: Objects, now: str) -> Objects:
     waiting = [pod for pod in of_kind(objects, Pod) if is_active(pod) and pod.status.host_ip and not pod.status.pod_ip]
     kind, nodes = ipam.of(topology), {node.metadata.name: node for node in of_kind(objects, Node)}
-    if not waiting and kind.settled(topology, nodes):
+    if not kind.DECIDES or (not waiting and kind.settled(topology, nodes)):
         return objects
     holders = {
         kind.holder(pod.spec.node_name, entry.ip): pod for pod in of_kind(objects, Pod) for entry in pod.status.pod_ips
@@ -35,9 +35,9 @@ def addresses(topology: Topology, objects: Objects, now: str) -> Objects:
         try:
             given = _asked(pod, families(topology), book, holders) or book.next(pod.spec.node_name)
         except LookupError as error:
-            puts.append(_without(pod, str(error.args[0]), now))
+            puts.append(without(pod, str(error.args[0]), now))
             continue
-        pod = _with(pod, given, now)
+        pod = with_addresses(pod, given, now)
         holders.update((kind.holder(pod.spec.node_name, str(address)), pod) for address in given)
         puts.append(pod)
     return changed(objects, [*puts, *book.marked()])
@@ -74,7 +74,7 @@ def _refused(pod: Pod, why: str) -> InputError:
     return InputError(f"annotation {ANNOTATION}: {why}", subject=subject(pod))
 
 
-def _with(pod: Pod, given: tuple[IPAddress, ...], now: str) -> Pod:
+def with_addresses(pod: Pod, given: tuple[IPAddress, ...], now: str) -> Pod:
     conditions = pod.status.conditions
     if any(condition.type == CONDITION for condition in conditions):
         conditions = with_condition(conditions, Condition(type=CONDITION, status="True", last_transition_time=now))
@@ -82,8 +82,8 @@ def _with(pod: Pod, given: tuple[IPAddress, ...], now: str) -> Pod:
     return replace(pod, status=replace(pod.status, conditions=conditions, pod_ip=ips[0].ip, pod_ips=ips))
 
 
-def _without(pod: Pod, why: str, now: str) -> Pod:
-    """The same Pod when it already says so."""
+def without(pod: Pod, why: str, now: str) -> Pod:
+    """A Pod whose sandbox gets no network, with a kubelet's words. The same Pod when it already says so."""
     message = f"failed to setup network for sandbox: {why}"
     condition = Condition(type=CONDITION, status="False", reason=NO_SANDBOX, message=message, last_transition_time=now)
     conditions = with_condition(pod.status.conditions, condition)

@@ -16,6 +16,7 @@ from emu.planners.cni import (
     docker_swarm,
     flannel_host_gw,
     flannel_vxlan,
+    plugins,
     vm,
 )
 
@@ -29,6 +30,7 @@ MODES: tuple[ModuleType, ...] = (
     docker,
     docker_swarm,
     vm,
+    plugins,
 )
 
 

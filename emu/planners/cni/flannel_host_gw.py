@@ -36,12 +36,9 @@ from collections.abc import Iterator
 
 from emu.api.topology import Topology
 from emu.cluster.model import Cluster
-from emu.memo import Memo
 from emu.plan.merge import Fragment
-from emu.plan.model import NetnsKind, NetnsPlan, Refusal, Route
 from emu.planners import choices
 from emu.planners.cni import bridge, flannel_lease
-from emu.planners.cni.flannel_lease import Lease
 
 NAME = "flannel-host-gw"
 
@@ -54,20 +51,6 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
     for family in cluster.families:
         leases = flannel_lease.leases(cluster, family)
         for own in leases:
-            yield _routes((cluster.name, own.node, family), own, leases)
+            yield flannel_lease.routes((cluster.name, own.node, family), own, leases)
             yield from flannel_lease.rules(cluster, family, own)
     yield from bridge.plan(cluster, cluster.topology.fabric.mtu)
-
-
-def _make_routes(own: Lease, leases: tuple[Lease, ...]) -> NetnsPlan:
-    made = [flannel_lease.direct(own, peer) for peer in leases if peer.node != own.node]
-    return NetnsPlan(
-        name=own.node,
-        kind=NetnsKind.NODE,
-        owner=own.node,
-        routes=tuple(each for each in made if isinstance(each, Route)),
-        refused=tuple(each for each in made if isinstance(each, Refusal)),
-    )
-
-
-_routes: Memo[NetnsPlan] = Memo(_make_routes)

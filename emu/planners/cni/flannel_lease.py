@@ -12,8 +12,9 @@ from emu import names
 from emu.addressing import IPNetwork
 from emu.cluster.model import Cluster, IPInterface, Node
 from emu.errors import PlanError
+from emu.memo import Memo
 from emu.plan.merge import Rules
-from emu.plan.model import Refusal, Route
+from emu.plan.model import NetnsKind, NetnsPlan, Refusal, Route
 from emu.planners.cni import flannel_rules
 
 #: What `ip route` says of a next hop that is on no link of this host, by family.
@@ -53,6 +54,21 @@ def direct(own: Lease, peer: Lease) -> Route | Refusal:
         return route
     why = f"{peer.public.ip} is across a router, not in {own.node}'s network {own.public.network}"
     return Refusal(route=route, error=NOT_ON_LINK[route.dst.version], why=why)
+
+
+def _make_routes(own: Lease, leases: tuple[Lease, ...]) -> NetnsPlan:
+    made = [direct(own, peer) for peer in leases if peer.node != own.node]
+    return NetnsPlan(
+        name=own.node,
+        kind=NetnsKind.NODE,
+        owner=own.node,
+        routes=tuple(each for each in made if isinstance(each, Route)),
+        refused=tuple(each for each in made if isinstance(each, Refusal)),
+    )
+
+
+#: To the Pods of all other Nodes, each by its own address.
+routes: Memo[NetnsPlan] = Memo(_make_routes)
 
 
 def rules(cluster: Cluster, family: int, own: Lease) -> Iterator[Rules]:

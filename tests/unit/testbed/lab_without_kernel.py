@@ -23,6 +23,8 @@ class NoHost:
             absent=lambda plan: (),
             apply=lambda changes, plan: None,
             daemons=SimpleNamespace(on_change=None, stopped=lambda node: {}),
+            plugins=SimpleNamespace(on_change=None, found={}, take=lambda: (), due_s=lambda: None),
+            retry=lambda: None,
         )
     )
     system: NodeSystemInfo = NodeSystemInfo(kernel_version="6.1.0", os_image="Debian GNU/Linux 12 (bookworm)")

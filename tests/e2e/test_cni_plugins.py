@@ -1,0 +1,186 @@
+"""Real CNI plugins join the Pods: every path is as predicted, what they made is looked after and taken away by them,
+what they refuse is told, and the machine is not touched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inside import apply, is_gone, out, pod, run, scaled, wait_until
+from labs import TWO_NODES, Labs
+from proving import failures, shell
+
+from emu.api import load
+from emu.api.topology import Cni, Dns, Ranges, Topology
+from emu.api.topologyrules import DEFAULT_RANGES
+from emu.cluster import lifecycle, readiness
+from emu.report.text import trace_text
+from emu.testbed.facade import Testbed
+
+pytestmark = pytest.mark.root
+
+BRIDGE, PTP = TWO_NODES.parent / "two-node-cni-bridge", TWO_NODES.parent / "two-node-cni-ptp"
+NETWORKS = "/var/lib/cni/networks/mynet"
+#: Passes on what the plugin before has made, unless a file says otherwise; writes down how it was called.
+MINE = """#!/bin/sh
+echo "$CNI_COMMAND $CNI_ARGS" >> /tmp/calls
+cat > /tmp/stdin
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}' ;;
+ADD) if test -e /tmp/refuse; then echo '{"cniVersion": "1.0.0", "code": 11, "msg": "no free VLAN"}'; exit 1; fi
+     sed 's/.*"prevResult": //; s/}$//' /tmp/stdin ;;
+esac
+"""
+CLIENT = """
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME}
+spec:
+  nodeName: node1
+  containers: [{name: main, image: "nginxdemos/hello:plain-text"}]
+"""
+
+
+def own_plugin(folder: Path) -> Cni:
+    """A developer's plugin, in a folder of their own, behind bridge."""
+    (folder / "mine").write_text(MINE)
+    (folder / "mine").chmod(0o755)
+    bridge = {"type": "bridge", "isGateway": True, "ipam": {"type": "host-local", "subnet": "{{.PodCIDR}}"}}
+    conflist = {"cniVersion": "1.0.0", "name": "mynet", "plugins": (bridge, {"type": "mine"})}
+    return Cni(mode="plugins", conflist=conflist, bin_dir=(str(folder), "/opt/cni/bin", "/usr/lib/cni"))
+
+
+def dual(topology: Topology) -> dict[str, Any]:
+    """host-local with a range of each family."""
+    plugins = [dict(each) for each in topology.cni.conflist["plugins"]]  # type: ignore[attr-defined]
+    subnets = ("{{.PodCIDR}}", "{{index .PodCIDRRanges 1}}")
+    plugins[0]["ipam"] = {"type": "host-local", "ranges": [[{"subnet": each}] for each in subnets]}
+    both = {name: (each[4], each[6]) for name, each in DEFAULT_RANGES.items()}
+    cni = replace(topology.cni, conflist={**topology.cni.conflist, "plugins": tuple(plugins)})
+    return {"cni": cni, "family": "ipv4-ipv6", "ranges": Ranges(**both)}
+
+
+@pytest.mark.parametrize("shape", ["bridge", "ptp"])
+def test_every_kind_of_path_is_as_predicted_and_nothing_drifts(testbed: Labs, shape: str) -> None:
+    def inside(lab: Testbed) -> None:
+        assert lab.check() == ()
+        assert failures(lab.verify()) == []
+
+    if shape == "ptp":
+        testbed(inside, topology=PTP)
+    else:
+        testbed(inside, topology=BRIDGE, **dual(load.topology(BRIDGE)))
+
+
+def test_plugins_write_their_rules_in_the_variant_that_the_topology_names(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        assert lab.check() == ()
+        assert "CNI-HOSTPORT-DNAT" in out(lab, "node1", "iptables-legacy-save -t nat")
+        assert "CNI" not in out(lab, "node1", "iptables-nft-save")
+        assert lab.trace("client2", "192.168.100.11:8080").ok
+
+    testbed(inside, topology=BRIDGE, iptables="legacy", dns=Dns(replicas=0))
+
+
+def test_pods_come_and_go_by_add_and_del_and_leave_nothing(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        links = "ip -br link show type veth | wc -l"
+        state = f"ls {NETWORKS}; iptables-save | grep -c -e CNI-DN- -e {pod(lab, 'published').status.pod_ip}/32"
+        before = out(lab, "node1", links), set(out(lab, "node1", state).split())
+        scaled(lab, "web", 6)
+        assert out(lab, "node1", links) != before[0] and lab.check() == ()
+        scaled(lab, "web", 2)
+        wait_until(lambda: lab.check() == (), "what DEL took away is no longer expected")
+        assert out(lab, "node1", links) == before[0]
+        address = pod(lab, "published").status.pod_ip
+        lab.delete([("Pod", "default", "published")])
+        wait_until(lambda: is_gone(lab, "Pod", "published") and lab.check() == (), "the published Pod is gone")
+        left = run(lab, "node1", f"iptables-save | grep -e CNI-DN- -e {address}/32; ls {NETWORKS}/{address}")
+        assert left.out.strip().endswith("No such file or directory") and "CNI-DN" not in left.out
+
+    testbed(inside, topology=BRIDGE)
+
+
+def test_a_services_new_rules_leave_the_plugins_rules_where_they_are(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        jumps = "iptables-save | grep -e '^-A FORWARD' -e '-j CNI-HOSTPORT' -e '-A CNI-DN'"
+        before = out(lab, "node1", jumps)
+        assert before.startswith('-A FORWARD -m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD')
+        apply(lab, "apiVersion: v1\nkind: Service\nmetadata: {name: more}\nspec: {ports: [{port: 1}]}\n")
+        scaled(lab, "web", 4)
+        assert out(lab, "node1", jumps) == before
+        assert out(lab, "node2", "curl -s -m2 192.168.100.11:8080").startswith("Server address")
+
+    testbed(inside, topology=BRIDGE)
+
+
+def test_what_somebody_else_changes_is_told_and_a_path_that_it_breaks_is_not_as_predicted(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        address = pod(lab, "client").status.pod_ip
+        shell(lab, "node1", f"ip route del {address}")
+        (drift,) = [each for each in lab.check() if each.netns == "node1"]
+        assert drift.what == f"route {address}/32 (by the plugins of mynet)" and drift.got == "missing"
+        result = lab.trace("client2", "client")
+        assert not result.ok, trace_text(result, color=False)
+        lab.check(repair=True)
+        assert lab.check() == () and lab.trace("client2", "client").ok
+
+        shell(lab, "default.client", "ip route del default")
+        route, check = lab.check()
+        assert route.what == "route 0.0.0.0/0 (by the plugins of mynet)"
+        assert check.got.startswith("CNI plugin ptp (CHECK for Pod default/client): ")
+        lab.check(repair=True)
+        assert lab.check() == ()
+
+    testbed(inside, topology=PTP)
+
+
+def test_a_refused_pod_waits_with_the_plugins_words_and_is_joined_when_the_plugin_can(
+    testbed: Labs, tmp_path: Path
+) -> None:
+    def inside(lab: Testbed) -> None:
+        out(lab, "node1", "touch /tmp/refuse")
+        apply(lab, CLIENT.replace("NAME", "late"), ready=False)
+        wait_until(lambda: readiness.hopeless(pod(lab, "late")), "the refusal is told")
+        said = readiness.hopeless(pod(lab, "late"))
+        assert (
+            "CNI plugin mine (ADD for Pod default/late): no free VLAN (code 11); the plugin asks to be called" in said
+        )
+        lab.wait_ready(2)  # nobody waits for it
+        assert pod(lab, "late").status.container_statuses[0].state.waiting.reason == "ContainerCreating"
+        assert "DEL" in out(lab, "node1", "cat /tmp/calls")
+        assert out(lab, "node1", f"ls {NETWORKS}").split() == ["10.244.1.2", "last_reserved_ip.0", "lock"]
+
+        out(lab, "node1", "rm /tmp/refuse")
+        wait_until(lambda: lifecycle.is_ready(pod(lab, "late")), "it is called again by itself")
+        calls = [line for line in out(lab, "node1", "cat /tmp/calls").splitlines() if "NAME=late;" in line]
+        assert calls[0].startswith("ADD") and calls[1].startswith("DEL") and calls[-1].startswith("ADD")
+
+    quiet = {"cni": own_plugin(tmp_path), "dns": Dns(replicas=0)}
+    testbed(inside, manifests=CLIENT.replace("NAME", "first"), **quiet)
+
+
+def test_a_developers_plugin_is_called_wherever_it_is_with_the_result_before_it(testbed: Labs, tmp_path: Path) -> None:
+    def inside(lab: Testbed) -> None:
+        asked = json.loads(out(lab, "node1", "cat /tmp/stdin"))
+        assert asked["prevResult"]["ips"][0]["address"] == f"{pod(lab, 'first').status.pod_ip}/24"
+        assert lab.check() == ()
+
+    quiet = {"cni": own_plugin(tmp_path), "dns": Dns(replicas=0)}
+    testbed(inside, manifests=CLIENT.replace("NAME", "first"), **quiet)
+    assert not Path("/tmp/calls").exists()
+
+
+def test_plugins_keep_their_state_on_their_node_and_not_on_the_machine(testbed: Labs) -> None:
+    before = Path(NETWORKS).parent.exists()
+
+    def inside(lab: Testbed) -> None:
+        assert "10.244.1.2" in out(lab, "node1", f"ls {NETWORKS}")
+        assert "10.244.1.2" not in out(lab, "node2", f"ls {NETWORKS}")
+        assert out(lab, "node1", "ls /run/netns").split().count("default.client") == 1
+
+    testbed(inside, topology=PTP)
+    assert Path(NETWORKS).parent.exists() == before
