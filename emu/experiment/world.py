@@ -3,7 +3,7 @@ refused. Pure: the same resolve and planners that the testbed uses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -18,7 +18,7 @@ from emu.api.resources import Resource
 from emu.api.topology import Topology
 from emu.api.wrong import Wrong, did_you_mean
 from emu.capture.points import all_points, points
-from emu.cluster import objectmap, resolve, update
+from emu.cluster import objectmap, report, resolve, update
 from emu.cluster.model import Cluster
 from emu.errors import EmuError, InputError
 from emu.experiment import references
@@ -66,7 +66,18 @@ class World:
 
     def _resolve(self, objects: Mapping[Key, KubeObject]) -> None:
         self.cluster: Cluster = resolve.resolve(self.topology, objects, self.registry, NOW, places=self._places)
+        if self.cluster.joining:
+            joined = objectmap.changed(self.cluster.objects, list(self._joined()))
+            self.cluster = resolve.resolve(self.topology, joined, self.registry, NOW, places=self._places)
         self.__dict__.pop("plan", None)
+
+    def _joined(self) -> Iterator[Pod]:
+        """What CNI plugins will give Pods is theirs to know: any addresses stand for it, as only names are asked."""
+        for number, each in enumerate((*self.cluster.pods, *self.cluster.joining), start=2):
+            pod = self.cluster.objects[Pod.KIND, each.namespace, each.name]
+            assert isinstance(pod, Pod)
+            given = [network[number] for network in self.cluster.pod_ranges]
+            yield report.joined(pod, given, self.cluster.families, NOW)
 
     # -- what is there ----------------------------------------------------------------------------------------------
 
@@ -136,16 +147,23 @@ class World:
             except Wrong as wrong:
                 raise wrong.under(field, index) from None
             except EmuError as error:
-                if not self._may_be_made(each.partition(":")[0]):
+                if not self._may_come(each.partition(":")[0]):
                     raise Wrong(f"is {each}: {error.message}", field, index, hint=error.hint) from None
 
     def point(self, pattern: str, *field: Any) -> None:
         """A pattern of hops, as `node1:flannel.1` or `*:cni0`, that some interface of the lab fits."""
         known = all_points(self.plan)
-        if any(fits(each, pattern) for each in known) or self._may_be_made(pattern.partition(":")[0]):
+        if any(fits(each, pattern) for each in known) or self._may_come(pattern.partition(":")[0]):
             return
         near = did_you_mean(pattern, [str(each).removeprefix("default/") for each in known])
         raise Wrong(f"is {pattern}, and no interface is called so{'; ' if near else ''}{near}", *field)
+
+    def _may_come(self, place: str) -> bool:
+        """Whether there may be an interface that no plan knows: of a Pod yet to be made, or made by CNI plugins."""
+        owners = [netns.owner for netns in self.plan.netns.values()] if self.topology.cni.conflist else []
+        names = [name for owner in owners for name in (owner, owner.removeprefix("default/"))]
+        known = references.selector(place) or any(fnmatchcase(name, place) for name in names)
+        return self._may_be_made(place) or bool(self.topology.cni.conflist and known)
 
 
 def fits(point: CapturePoint, pattern: str) -> bool:
