@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 FABRIC_NETNS = "fabric"
 POD_ETH = "eth0"
 UPLINK = "eth0"
+VPC, INTERNET = "vpc", "internet"  # netns of a fabric of that kind
 
 # k8s.io/apimachinery/pkg/util/rand: no vowels, no 0, 1, 3, and nothing that looks like another character.
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -38,6 +39,11 @@ def mac(*parts: object) -> str:
     raw = bytearray(digest("mac", *parts)[:6])
     raw[0] = (raw[0] & 0xFE) | 0x02
     return ":".join(f"{byte:02x}" for byte in raw)
+
+
+def uplink_mac(seed: int, owner: str, dev: str) -> str:
+    """Of a Node's or router's interface on the Node network."""
+    return mac("uplink", seed, *((owner,) if dev == UPLINK else (owner, dev)))
 
 
 def pod_netns(namespace: str, name: str) -> str:
@@ -91,6 +97,12 @@ def calico_veth(namespace: str, pod: str) -> str:
     return f"cali{hashlib.sha1(f'{namespace}.{pod}'.encode(), usedforsecurity=False).hexdigest()[:11]}"
 
 
+def aws_veth(namespace: str, pod: str) -> str:
+    """The Node's end of a Pod's link, as the AWS VPC CNI names it: `eni` and the same 11 hex digits.
+    Source: aws/amazon-vpc-cni-k8s pkg/networkutils, GeneratePodHostVethName."""
+    return f"eni{calico_veth(namespace, pod).removeprefix('cali')}"
+
+
 def vxlan_calico_mac(node: str, family: int) -> str:
     """The MAC of a Node's vxlan.calico: 66 and the first five bytes of SHA-1(node name).
     Source: projectcalico/calico felix/calc/vxlan_resolver.go, vtepMACForHost."""
@@ -107,6 +119,12 @@ def switch_port(seed: int, switch: str, node: str) -> str:
     """The switch's end of a Node's uplink. The Node's name if it fits, else a digest."""
     plain = f"{switch}-{node}"
     return plain if len(plain) <= 15 else f"p{digest('port', seed, switch, node).hex()[:10]}"
+
+
+def vpc_port(seed: int, node: str, dev: str) -> str:
+    """The VPC's end of a Node's uplink: `node1-eth1` if it fits, else a digest."""
+    plain = f"{node}-{dev}"
+    return plain if len(plain) <= 15 else f"p{digest('vpc', seed, node, dev).hex()[:10]}"
 
 
 def kube_chain(prefix: str, service_port: str, protocol: str, endpoint: str = "") -> str:

@@ -19,11 +19,16 @@ class CniMode:
     ipam: str = "host-local"
     tunnels: Mapping[int, str] = field(default_factory=dict)
     proxy: str = "iptables"  # default of proxy.mode
+    proxy_options: Mapping[str, object] = field(default_factory=dict)  # default of proxy.options, with that mode
     dns_replicas: int = 2  # default of dns.replicas
+    nodes: Mapping[int, str] = field(default_factory=dict)  # default of ranges.nodes, by IP family
     pods: Mapping[int, str] = field(default_factory=dict)  # default of ranges.pods, by IP family
     shared_range: bool = False  # no Node has a part of ranges.pods of its own: each has all of it
     node_network: bool = False  # Pods are hosts of the Node network: ranges.pods is ranges.nodes
     first: int = 2  # of ipam shared: the number of the first address in the range that is given
+    one_range: bool = False  # Pods have addresses of the Node networks, which are subnets of ranges.pods
+    fabric: str = "switches"  # default of fabric.kind
+    mtu: int = 1500  # default of fabric.mtu
     host_ports: bool = False  # containers may have a hostPort
     kubelet: bool = True  # a kubelet keeps its chains on each Node
     conflist: bool = False  # CNI plugins join the Pods: cni.conflist says which
@@ -40,6 +45,16 @@ CNI_MODES: tuple[CniMode, ...] = (
     ),
     CniMode(name="calico-ipip", ipam="calico", tunnels={4: f"{_CALICO}IPv4IPIPTunnelAddr"}),
     CniMode(name="calico-bgp", ipam="calico"),
+    CniMode(
+        name="aws-vpc",
+        ipam="aws-vpc",
+        proxy_options={"detectLocalMode": "None"},  # EKS starts kube-proxy with clusterCIDR ""
+        nodes={4: "10.0.0.0/20"},
+        pods={4: "10.0.0.0/16"},
+        one_range=True,
+        fabric="vpc",
+        mtu=9001,
+    ),
     CniMode(
         name="docker",
         ipam="docker",

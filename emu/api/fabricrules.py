@@ -9,10 +9,11 @@ from ipaddress import ip_address
 from emu import names
 from emu.addressing import IPNetwork
 from emu.api import rules
-from emu.api.racks import groups, rack_of
+from emu.api.racks import VPC, groups, rack_of
 from emu.api.topology import Fabric, RouterEntry, Topology
 from emu.api.wrong import Wrong
 
+KINDS = ("switches", VPC)
 FORWARDS = ("everything", "node-addresses")
 MOST_ROUTERS = 9  # router r has number r in each Node network, and node 1 number 11
 
@@ -21,6 +22,7 @@ _IFNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 
 def check(fabric: Fabric) -> None:
     path = ("fabric",)
+    rules.one_of(fabric.kind, KINDS, *path, "kind")
     rules.between(fabric.mtu, 1280, 65535, *path, "mtu")
     rules.one_of(fabric.forwards, FORWARDS, *path, "forwards")
     if not fabric.switches:
@@ -29,9 +31,22 @@ def check(fabric: Fabric) -> None:
     for index, name in enumerate(fabric.switches):
         if not _IFNAME.fullmatch(name):
             raise Wrong(f"is {name}, must be 1-15 letters, digits, -, _ and .", *path, "switches", index)
+    if fabric.kind == VPC:
+        _vpc(fabric)
     _tree(fabric)
     for index, router in enumerate(fabric.routers):
         _router(router, fabric, index)
+
+
+def _vpc(fabric: Fabric) -> None:
+    """It routes between its subnets by itself, and always by addresses."""
+    for field, given in (("links", fabric.links), ("routers", fabric.routers)):
+        if given:
+            raise Wrong("must not be there with kind vpc, which joins its subnets itself", "fabric", field)
+    if fabric.forwards != FORWARDS[0]:
+        raise Wrong(
+            f"is {fabric.forwards}: a VPC always forwards by addresses", "fabric", "forwards", hint="leave it out"
+        )
 
 
 def _tree(fabric: Fabric) -> None:

@@ -6,12 +6,20 @@ from collections.abc import Iterable
 
 from emu.api.topology import Fabric
 
+VPC = "vpc"  # a kind of fabric
+
 
 def racks(fabric: Fabric) -> tuple[tuple[str, ...], ...]:
-    """In the order of their first switches. Without routers there is one Node network, whatever the links."""
-    if not fabric.routers:
+    """In the order of their first switches. Without routers there is one Node network, whatever the links; in a VPC
+    each name is a subnet."""
+    if not is_routed(fabric):
         return (fabric.switches,)
     return groups(fabric.switches, fabric.links)
+
+
+def is_routed(fabric: Fabric) -> bool:
+    """Whether there may be several Node networks."""
+    return bool(fabric.routers) or fabric.kind == VPC
 
 
 def rack_of(fabric: Fabric, switch: str) -> int:

@@ -27,19 +27,23 @@ class RouterEntry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fabric:
     """Switches of the Node network. Nodes name theirs in `switch`; `links` join switches: ((a, b), …). Routers join
-    racks, which are the switches that links make one (`api.racks`); each rack has a Node network of its own."""
+    racks, which are the switches that links make one (`api.racks`); each rack has a Node network of its own.
 
+    `kind` vpc: a cloud's network in place of all that. Each uplink leads to the VPC, which delivers by the table of
+    whom it has given which address; a name in `switches` is then only the subnet that a Node is in."""
+
+    kind: str = "switches"  # or vpc
     switches: tuple[str, ...] = ("fabric",)
     links: tuple[tuple[str, str], ...] = ()
     routers: tuple[RouterEntry, ...] = ()
-    mtu: int = 1500
+    mtu: int = 1500  # or what the CNI mode brings
     forwards: str = "everything"  # or node-addresses, as a cloud's: packets of the Node networks alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
     """CIDRs, one per family of the cluster, the preferred family first. With routers, `nodes` has one per rack and
-    family: those of the first family in the order of the racks, then those of the second."""
+    family: those of the first family in the order of the racks, then those of the second; in a VPC one per subnet."""
 
     nodes: tuple[str, ...] = ("192.168.100.0/24",)
     pods: tuple[str, ...] = ("10.244.0.0/16",)

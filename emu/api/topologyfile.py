@@ -106,12 +106,21 @@ def _directories(cni: dict[str, Any], beside: Beside) -> list[str]:
 
 
 def _brought(node: dict[str, Any], mode: CniMode) -> None:
-    """The mode's own proxy and number of DNS servers, where the file does not say."""
-    for name, field, value in (("proxy", "mode", mode.proxy), ("dns", "replicas", mode.dns_replicas)):
+    """The mode's own proxy, number of DNS servers and network between the Nodes, where the file does not say."""
+    brought = (
+        ("proxy", "mode", mode.proxy),
+        ("dns", "replicas", mode.dns_replicas),
+        ("fabric", "kind", mode.fabric),
+        ("fabric", "mtu", mode.mtu),
+    )
+    for name, field, value in brought:
         if node.get(name) is None:
             node[name] = {}
         if isinstance(node[name], dict) and node[name].get(field) is None:
             node[name][field] = value
+    proxy = node["proxy"]
+    if isinstance(proxy, dict) and proxy.get("mode") == mode.proxy and proxy.get("options") is None:
+        proxy["options"] = dict(mode.proxy_options)
 
 
 def _nodes(node: dict[str, Any]) -> None:
@@ -139,11 +148,12 @@ def _ranges(node: dict[str, Any], mode: CniMode) -> None:
     if not isinstance(ranges, dict):
         return
     versions = _versions(node)
+    brought = {"nodes": mode.nodes, "pods": mode.pods}
     for name, defaults in topologyrules.DEFAULT_RANGES.items():
         if ranges.get(name) is None and name == "pods" and mode.node_network:
             ranges[name] = list(ranges["nodes"]) if isinstance(ranges["nodes"], list) else ranges["nodes"]
         elif ranges.get(name) is None:
-            own = mode.pods if name == "pods" else {}
+            own = brought.get(name, {})
             ranges[name] = [own.get(version, defaults[version]) for version in versions]
         elif isinstance(ranges[name], str):
             ranges[name] = [each.strip() for each in ranges[name].split(",")]

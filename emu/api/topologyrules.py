@@ -7,13 +7,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from emu import names
 from emu.addressing import IPNetwork, overlaps
 from emu.api import fabricrules, rules
-from emu.api.cnimodes import cni_mode
-from emu.api.racks import rack_of, racks
+from emu.api.cnimodes import CniMode, cni_mode
+from emu.api.racks import VPC, is_routed, rack_of, racks
 from emu.api.topology import Cni, Fabric, NodeEntry, Ranges, Topology
 from emu.api.wrong import Wrong
 
 FAMILIES = {"ipv4": (4,), "ipv6": (6,), "ipv4-ipv6": (4, 6), "ipv6-ipv4": (6, 4)}
 MOST_NODES = 1000
+MOST_IN_VPC = 244  # each has a public address of 198.51.100.0/24
 
 #: kubeadm's and Flannel's for IPv4, kind's for IPv6.
 DEFAULT_RANGES = {
@@ -31,11 +32,14 @@ def check(topology: Topology) -> None:
     rules.one_of(topology.family, FAMILIES, "family")
     rules.one_of(topology.iptables, ("nft", "legacy"), "iptables")
     fabricrules.check(topology.fabric)
-    shared = cni_mode(topology.cni.mode).node_network
-    if shared and topology.fabric.routers:
+    mode = cni_mode(topology.cni.mode)
+    if topology.fabric.kind == VPC:
+        _vpc(topology)
+    shared = mode.node_network
+    if shared and is_routed(topology.fabric):
         what = f"join racks, and cni {topology.cni.mode} has one network of Nodes and Pods"
-        raise Wrong(what, "fabric", "routers")
-    networks = _ranges(topology.ranges, topology.family, topology.fabric, shared)
+        raise Wrong(what, "fabric", "routers" if topology.fabric.routers else "kind")
+    networks = _ranges(topology.ranges, topology.family, topology.fabric, mode)
     if shared and networks["pods"] != networks["nodes"]:
         what = f"is {', '.join(topology.ranges.pods)}, must be that of ranges.nodes: {', '.join(topology.ranges.nodes)}"
         raise Wrong(what, "ranges", "pods", hint=f"with cni {topology.cni.mode} Pods are hosts of the Node network")
@@ -60,6 +64,13 @@ def _conflist(cni: Cni) -> None:
             raise Wrong(what, "cni", field, hint="leave cni.mode out to have the plugins join the Pods")
 
 
+def _vpc(topology: Topology) -> None:
+    if topology.family != "ipv4":
+        raise Wrong(f"is {topology.family}, must be ipv4 with fabric.kind vpc", "family")
+    if len(topology.nodes) > MOST_IN_VPC:
+        raise Wrong(f"has {len(topology.nodes)} nodes, must have {MOST_IN_VPC} at most in a VPC", "nodes")
+
+
 def _dns(topology: Topology) -> None:
     dns = topology.dns
     rules.subdomain(dns.domain, "dns", "domain")
@@ -73,27 +84,39 @@ def _dns(topology: Topology) -> None:
 # Ranges
 
 
-def _ranges(ranges: Ranges, family: str, fabric: Fabric, shared: bool) -> dict[str, tuple[IPNetwork, ...]]:
+def _ranges(ranges: Ranges, family: str, fabric: Fabric, mode: CniMode) -> dict[str, tuple[IPNetwork, ...]]:
     given = {"nodes": ranges.nodes, "pods": ranges.pods, "services": ranges.services}
     networks = {
         name: tuple(_network(text, "ranges", name, index) for index, text in enumerate(texts))
         for name, texts in given.items()
     }
     for name, each in networks.items():
-        if name == "nodes" and fabric.routers:
+        if name == "nodes" and is_routed(fabric):
             _racks(each, family, fabric)
         else:
             _versions(each, family, "ranges", name)
+    if mode.one_range:
+        _within(networks["nodes"], networks["pods"])
     flat = [
         (f"ranges.{name}", network)
         for name, each in networks.items()
         for network in each
-        if not (shared and name == "pods")
+        if not (mode.node_network and name == "pods")
     ]
     for a, net_a, b, net_b in overlaps(flat):
+        if mode.one_range and {a, b} == {"ranges.nodes", "ranges.pods"}:
+            continue
         chosen = a if str(net_b) in DEFAULTS else b
         raise Wrong(f"{a} {net_a} overlaps {b} {net_b}", *chosen.split("."), sentence=True)
     return networks
+
+
+def _within(nodes: tuple[IPNetwork, ...], pods: tuple[IPNetwork, ...]) -> None:
+    """Pods have addresses of the Nodes' subnets, and `pods` is the range that these are carved from."""
+    for index, subnet in enumerate(nodes):
+        if not any(subnet.version == whole.version and subnet.subnet_of(whole) for whole in pods):  # type: ignore[arg-type]
+            whole = " or ".join(map(str, pods))
+            raise Wrong(f"is {subnet}, must be a subnet of ranges.pods {whole}", "ranges", "nodes", index)
 
 
 def _network(text: str, *path: str | int) -> IPNetwork:
@@ -129,11 +152,12 @@ def _racks(networks: tuple[IPNetwork, ...], family: str, fabric: Fabric) -> None
 
 def _capacity(topology: Topology, networks: dict[str, tuple[IPNetwork, ...]]) -> None:
     """Every node gets a Pod range, of its own or the same as the others."""
-    shared = cni_mode(topology.cni.mode).shared_range
-    count = 1 if shared else len(topology.nodes)
+    mode = cni_mode(topology.cni.mode)
+    count = 1 if mode.shared_range else len(topology.nodes)
     prefix = topology.ranges.node_pod_prefix
-    for index, network in enumerate(networks["pods"]):
-        length = network.prefixlen if shared else prefix if network.version == 4 else IPV6_POD_PREFIX
+    for index, network in enumerate(() if mode.one_range else networks["pods"]):
+        own = prefix if network.version == 4 else IPV6_POD_PREFIX
+        length = network.prefixlen if mode.shared_range else own
         longest = network.max_prefixlen - 2
         if network.version == 4 and not network.prefixlen <= length <= longest:
             raise Wrong(f"is {length}, must be {network.prefixlen}-{longest}", "ranges", "node_pod_prefix")
@@ -166,6 +190,8 @@ def _node(node: NodeEntry, fabric: Fabric, networks: tuple[IPNetwork, ...], inde
     rules.label(node.name, *path, "name")
     if node.name == names.FABRIC_NETNS:
         raise Wrong(f"is {node.name}, which is the namespace of the switches", *path, "name")
+    if fabric.kind == VPC and node.name in (names.VPC, names.INTERNET):
+        raise Wrong(f"is {node.name}, which is a namespace of the VPC's", *path, "name")
     rules.labels(node.labels, *path, "labels")
     if node.switch and node.switch not in fabric.switches:
         raise Wrong(f"is {node.switch}, must be one of {', '.join(fabric.switches)}", *path, "switch")

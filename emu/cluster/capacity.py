@@ -13,17 +13,16 @@ from emu.cluster.objectmap import of_kind, subject
 from emu.cluster.passes.addresses import CONDITION, NO_SANDBOX
 from emu.errors import PlanError
 
-HINT = "give a larger ranges.pods, a shorter ranges.node_pod_prefix, more nodes, or ask for fewer Pods"
-
 
 def check_totals(topology: Topology, objects: Objects) -> None:
     """Before anything is made of the manifests: all Pods against all Nodes."""
     wanted = dict(_wanted(topology, objects))
     total = sum(wanted.values())
-    for holds, arithmetic in ipam.of(topology).totals(topology):
+    kind = ipam.of(topology)
+    for holds, arithmetic in kind.totals(topology):
         if total > holds:
             asked = ", ".join(f"{name} {number}" for name, number in wanted.items() if number)
-            raise PlanError(f"ranges.pods {arithmetic}, the manifests ask for {total}: {asked}", hint=HINT)
+            raise PlanError(f"{arithmetic}, the manifests ask for {total}: {asked}", hint=kind.HINT)
 
 
 def _wanted(topology: Topology, objects: Objects) -> Iterator[tuple[str, int]]:
@@ -45,10 +44,11 @@ def check_nodes(topology: Topology, objects: Objects) -> None:
     for node in nodes(topology):
         if without[node.name]:
             placed = sum(pod.spec.node_name == node.name for pod in of_kind(objects, Pod))
-            room = ipam.of(topology).room(topology, node)
+            kind = ipam.of(topology)
+            room = kind.room(topology, node)
             raise PlanError(
                 f"node {node.name}: {placed} Pods are to run there, {room}: {without[node.name]} Pods get no address",
-                hint=HINT,
+                hint=kind.HINT,
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from emu import names
 from emu.addressing import IPAddress, IPInterface, IPNetwork
 from emu.api.images import Program
 from emu.api.objects import Container, Objects
@@ -12,18 +13,34 @@ from emu.api.topology import Topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Uplink:
+    """A Node's interface on the Node network. `assigned`: what the network sends there beside its own addresses."""
+
+    dev: str
+    addresses: tuple[IPInterface, ...]
+    assigned: tuple[IPNetwork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A Node. `index` counts from 1, in topology order; `pod_cidrs` has one range per family. `blocks` and
-    `tunnel_addresses` (one per family with a tunnel) are those that Calico's IPAM has given it."""
+    `tunnel_addresses` (one per family with a tunnel) are those that Calico's IPAM has given it; `uplinks` those that
+    AWS's has, eth0 first: elsewhere `every_uplink` is the one of which the addresses stand here."""
 
     name: str
     index: int
-    addresses: tuple[IPInterface, ...]  # on its uplink, preferred family first, with the prefix of the Node network
+    addresses: tuple[IPInterface, ...]  # on eth0, preferred family first, with the prefix of the Node network
     pod_cidrs: tuple[IPNetwork, ...]
     switch: str
     labels: Mapping[str, str] = field(default_factory=dict)
     blocks: tuple[IPNetwork, ...] = ()
     tunnel_addresses: tuple[IPAddress, ...] = ()
+    uplinks: tuple[Uplink, ...] = ()
+    public_address: IPAddress | None = None  # by which the internet knows it
+
+    @property
+    def every_uplink(self) -> tuple[Uplink, ...]:
+        return self.uplinks or (Uplink(dev=names.UPLINK, addresses=self.addresses),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

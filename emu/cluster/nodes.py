@@ -6,14 +6,15 @@ pieces are taken from the first on. What one range or one node must obey is `api
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_interface, ip_network
 
 from emu.addressing import carve
 from emu.api.cnimodes import cni_mode
-from emu.api.racks import rack_of, racks
+from emu.api.racks import VPC, is_routed, rack_of, racks
 from emu.api.topology import NodeEntry, Topology
 from emu.api.topologyrules import FAMILIES, IPV6_POD_PREFIX
+from emu.cluster import vpc
 from emu.cluster.model import IPAddress, IPInterface, IPNetwork, Node
 from emu.errors import InputError, PlanError
 from emu.memo import by_identity
@@ -40,7 +41,7 @@ def ranges(topology: Topology, which: str) -> tuple[IPNetwork, ...]:
 
 def node_ranges(topology: Topology) -> tuple[IPNetwork, ...]:
     """The Node networks of all racks."""
-    if not topology.fabric.routers:
+    if not is_routed(topology.fabric):
         return ranges(topology, "nodes")
     return tuple(_network(text, "ranges.nodes") for text in topology.ranges.nodes)
 
@@ -81,9 +82,10 @@ def _node(topology: Topology, entry: NodeEntry, index: int) -> Node:
         name=entry.name,
         index=index,
         addresses=tuple(_address(entry, index, network) for network in rack_networks(topology, entry.switch)),
-        pod_cidrs=tuple(_pod_cidr(topology, network, index) for network in ranges(topology, "pods")),
+        pod_cidrs=tuple(_pod_cidrs(topology, index)),
         switch=entry.switch or topology.fabric.switches[0],
         labels=_labels(entry, index),
+        public_address=vpc.public_address(index) if topology.fabric.kind == VPC else None,
     )
 
 
@@ -119,6 +121,12 @@ def _parsed(entry: NodeEntry, text: str) -> IPAddress:
         return ip_interface(text).ip
     except ValueError as error:
         raise InputError(f"node {entry.name}: address: {error}") from None
+
+
+def _pod_cidrs(topology: Topology, index: int) -> Iterator[IPNetwork]:
+    """None where Pods have addresses of the Node networks."""
+    for network in () if cni_mode(topology.cni.mode).one_range else ranges(topology, "pods"):
+        yield _pod_cidr(topology, network, index)
 
 
 def _pod_cidr(topology: Topology, network: IPNetwork, index: int) -> IPNetwork:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_interface
 
-from emu.api.racks import rack_of, racks
+from emu.api.racks import VPC, rack_of, racks
 from emu.api.topology import Fabric, RouterEntry, Topology
+from emu.cluster import vpc
 from emu.cluster.model import IPAddress, IPInterface, IPNetwork, Router, RouterPort
 from emu.cluster.nodes import rack_networks
 from emu.memo import by_identity
@@ -18,6 +19,8 @@ def routers(topology: Topology) -> tuple[Router, ...]:
 
 @by_identity
 def _routers(topology: Topology) -> tuple[Router, ...]:
+    if topology.fabric.kind == VPC:
+        return vpc.routers()
     return tuple(_router(topology, entry) for entry in topology.fabric.routers)
 
 

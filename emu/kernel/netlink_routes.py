@@ -21,6 +21,7 @@ AF_BRIDGE = 7
 _NLM_F_APPEND = 0x800
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _IFA_F_NODAD = 0x02
+IFA_F_NOPREFIXROUTE = 0x200
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE, _RTA_VIA = 1, 4, 5, 6, 7, 15, 18
 _RTNH_F_ONLINK = 4
 _FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FRA_FWMASK = 1, 2, 3, 6, 10, 15, 16
@@ -57,8 +58,10 @@ def _address(value: Address, indexes: Indexes) -> bytes:
     packed, prefix = interface.packed, interface.network.prefixlen
     head = _IFADDR.pack(_family(interface.version), prefix, 0, 0, indexes[value.dev])
     body = head + attr(_IFA_LOCAL, packed) + attr(_IFA_ADDRESS, packed)
+    flags = 0 if value.prefix_route else IFA_F_NOPREFIXROUTE
     if interface.version == 6:
-        return body + attr_u32(_IFA_FLAGS, _IFA_F_NODAD)
+        return body + attr_u32(_IFA_FLAGS, flags | _IFA_F_NODAD)
+    body += attr_u32(_IFA_FLAGS, flags) if flags else b""
     return body + attr(_IFA_BROADCAST, interface.network.broadcast_address.packed) if prefix < 31 else body
 
 

@@ -161,7 +161,8 @@ def _addresses(handle: Handle, names: Names) -> Iterator[Address]:
         _, prefix, _, _, index = struct.unpack_from("=BBBBi", body)
         if names.get(index, "lo") != "lo":
             packed = found.get(2) or found[1]  # IFA_LOCAL, IFA_ADDRESS
-            yield Address(dev=names[index], address=ip_interface((packed, prefix)))
+            bare = _u32(found.get(8)) & netlink_routes.IFA_F_NOPREFIXROUTE  # IFA_FLAGS
+            yield Address(dev=names[index], address=ip_interface((packed, prefix)), prefix_route=not bare)
 
 
 def _routes(handle: Handle, names: Names) -> Iterator[Route]:

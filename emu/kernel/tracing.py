@@ -101,7 +101,7 @@ def _asked(one: trace_conntrack.Tuple, flow: Flow) -> bool:
 
 
 def _tracked(entry: Entry) -> Tracked:
-    return Tracked(str(entry), _ends(entry.orig), _ends(entry.reply))
+    return Tracked(str(entry), _ends(entry.orig), _ends(entry.reply), entry.mark)
 
 
 def _ends(one: Tuple) -> trace_conntrack.Tuple:

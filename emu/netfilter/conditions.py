@@ -57,6 +57,9 @@ def _held(rule: Rule, match: Match, packet: PacketView, choices: Choices) -> flo
         case ("mark", "--mark"):
             value, mask = mark_mask(match.value)
             return packet.mark & mask == value
+        case ("connmark", "--mark"):
+            value, mask = mark_mask(match.value)
+            return packet.connmark & mask == value
         case ("addrtype", "--src-type" | "--dst-type"):
             return _address_type(rule, match, packet, choices)
         case ("set", "--match-set"):

@@ -14,7 +14,7 @@ from emu.addressing import IPAddress
 from emu.errors import PlanError
 from emu.netfilter.conditions import Choices, PacketView, chance
 from emu.netfilter.model import Chain, Rule, Table
-from emu.netfilter.normal import echo, xmark
+from emu.netfilter.normal import connmark, echo, xmark
 
 __all__ = ["HOOKS", "Choices", "Matched", "Outcome", "PacketView", "walk"]
 
@@ -55,6 +55,7 @@ class Outcome:
     masquerade: bool = False
     random_port: bool = False  # --random-fully: the source port is new
     reject_with: str = ""
+    ttl_raised: int = 0
 
     @property
     def mark(self) -> int:
@@ -151,6 +152,11 @@ class _Walker:
             case "MARK":
                 value, mask = xmark(rule.target_options)
                 return _Step(replace(hit, packet=replace(hit.packet, mark=hit.packet.mark & ~mask ^ value)), "continue")
+            case "CONNMARK":
+                return _Step(replace(hit, packet=_with_connmark(hit.packet, rule.target_options)), "continue")
+            case "TTL" if rule.target_options.startswith("--ttl-inc "):
+                raised = hit.ttl_raised + int(rule.target_options.split()[1])
+                return _Step(replace(hit, ttl_raised=raised), "continue")
             case "MASQUERADE":
                 return _Step(replace(hit, masquerade=True, random_port="random" in rule.target_options), "ACCEPT")
             case "DNAT":
@@ -164,6 +170,18 @@ class _Walker:
                 return _Step(hit, "continue")
         text = f"-t {self.table.name} {echo(chain.name, rule, self.table.family)}"
         raise PlanError(f"cannot tell what this rule does: {text}: unknown target {rule.target}")
+
+
+def _with_connmark(packet: PacketView, options: str) -> PacketView:
+    """Source: Linux net/netfilter/xt_connmark.c, connmark_tg_shift."""
+    action, nfmask, ctmask = connmark(options)
+    match action:
+        case "--restore-mark":
+            return replace(packet, mark=packet.mark & ~nfmask ^ packet.connmark & ctmask)
+        case "--save-mark":
+            return replace(packet, connmark=packet.connmark & ~ctmask ^ packet.mark & nfmask)
+    value, mask = xmark(options)
+    return replace(packet, connmark=packet.connmark & ~mask ^ value)
 
 
 def _thinned(outcome: Outcome, p: float) -> Outcome:

@@ -81,6 +81,7 @@ class PacketView:
     iif: str = ""
     oif: str = ""
     mark: int = 0
+    connmark: int = 0  # of its conntrack entry
     ctstate: str = "NEW"
     is_local_src: bool = False
     is_local_dst: bool = False

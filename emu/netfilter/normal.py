@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import lru_cache
 from ipaddress import ip_network
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 from emu.memo import Memo
 from emu.netfilter.line import line
@@ -35,6 +35,7 @@ OPTION_ORDER = {
 RECENT_MASK = {4: "255.255.255.255", 6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
 REJECT_WITH = {4: "--reject-with icmp-port-unreachable", 6: "--reject-with icmp6-port-unreachable"}
 ALL_BITS = 0xFFFFFFFF
+MOVING = ("--save-mark", "--restore-mark")  # of CONNMARK: from the packet to the connection, and back
 PROBABILITY_STEPS = 1 << 31
 
 
@@ -144,11 +145,30 @@ def xmark(options: str) -> tuple[int, int]:
     return value, mask
 
 
+def _connmark(options: str) -> str:
+    action, nfmask, ctmask = connmark(options)
+    if action in MOVING:
+        return f"{action} --nfmask {nfmask:#x} --ctmask {ctmask:#x}"
+    value, mask = xmark(options)
+    return f"--set-xmark {value:#x}/{mask:#x}"
+
+
+def connmark(options: str) -> tuple[str, int, int]:
+    """Any spelling of the CONNMARK target → (action, mask of the packet's mark, mask of the connection's). Of one that
+    moves no mark the masks are ALL_BITS: `xmark` reads what it sets."""
+    words = options.split()
+    given = {option: int(value, 0) for option, value in pairwise(words) if option.endswith("mask")}
+    both = given.get("--mask", ALL_BITS)
+    return words[0], given.get("--nfmask", both), given.get("--ctmask", both)
+
+
 @lru_cache(maxsize=65536)
 def _target_options(target: str, options: str) -> str:
     if target == "MARK":
         value, mask = xmark(options)
         return f"--set-xmark {value:#x}/{mask:#x}"
+    if target == "CONNMARK":
+        return _connmark(options)
     if target == "REJECT" and options in REJECT_WITH.values():
         return ""
     return options

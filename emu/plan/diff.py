@@ -106,7 +106,8 @@ def key(value: Any) -> Hashable:
         case Link():
             return ("link", value.name)
         case Address():
-            return ("address", value.dev, value.address)
+            # The kernel does not change the flag of an address: it is removed, and comes anew.
+            return ("address", value.dev, value.address, value.prefix_route)
         case Route():
             return ("route", value.dst, value.metric, value.table)
         case Refusal():

@@ -103,7 +103,7 @@ def _connected(wanted: NetnsPlan, have: Mapping[Hashable, object]) -> Iterator[R
     for address in wanted.addresses:
         network, link = address.address.network, have.get(("link", address.dev))
         there = isinstance(link, Link) and link.up and diff.key(address) in have
-        if there and network.prefixlen < network.max_prefixlen:
+        if there and address.prefix_route and network.prefixlen < network.max_prefixlen:
             own = {"src": address.address.ip, "scope": "link"} if network.version == 4 else {"metric": METRIC_V6}
             yield Route(dst=network, dev=address.dev, protocol="kernel", **own)
 

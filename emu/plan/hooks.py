@@ -21,6 +21,11 @@ ORDER: tuple[tuple[str, str], ...] = (
     ),
     ("kubelet", "kubelet shares kube-proxy's KUBE-FIREWALL jumps and adds only chains that nothing jumps to"),
     (
+        "aws-node",
+        "aws-node APPENDS what it finds missing: what KUBE-SERVICES has translated is for a Pod, and needs no mark; in "
+        "POSTROUTING the source is changed behind KUBE-POSTROUTING, for which a packet is marked or not",
+    ),
+    (
         "docker",
         "dockerd puts its jumps first when it starts; a kube-proxy that starts later puts its own before them",
     ),

@@ -92,10 +92,12 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """`connected` False: somebody has taken away the route to its network that the kernel made, as ptp does."""
+    """`prefix_route` False: added so that the kernel makes no route to its network (`noprefixroute`). `connected` False:
+    somebody has taken away the route that the kernel made, as ptp does."""
 
     dev: str
     address: IPInterface
+    prefix_route: bool = True
     connected: bool = True
 
 

@@ -49,7 +49,8 @@ def line(netns: str, change: object, *, remove: bool = False, exists: bool = Fal
         case Link():
             return f"ip link del {change.name}" if remove else " && ".join(_link(netns, change, exists))
         case Address():
-            return f"ip address {'del' if remove else 'add'} {change.address} dev {change.dev}"
+            bare = "" if change.prefix_route or remove else " noprefixroute"
+            return f"ip address {'del' if remove else 'add'} {change.address} dev {change.dev}{bare}"
         case Route():
             return f"ip route {'del' if remove else 'replace'} {route(change)}"
         case Refusal():
@@ -293,7 +294,7 @@ def value_text(value: Any) -> str:
         case FdbEntry():
             return fdb(value)
         case Address():
-            return f"{value.address} dev {value.dev}"
+            return f"{value.address} dev {value.dev}{'' if value.prefix_route else ' noprefixroute'}"
         case Sysctl():
             return f"{value.key} = {value.value}"
         case PolicyRule():

@@ -8,22 +8,33 @@ route to a ClusterIP before netfilter can rewrite it."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from emu import names
 from emu.addressing import EVERYTHING
+from emu.api.racks import VPC
 from emu.api.topology import Fabric
 from emu.cluster.model import Cluster, IPAddress, IPInterface, IPNetwork, Node, Router
 from emu.errors import PlanError
 from emu.memo import Memo
 from emu.plan.merge import Fragment
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
-from emu.planners import addresscheck
+from emu.planners import addresscheck, vpc
 
 MAX_NAME = 15  # IFNAMSIZ - 1
 Homes = tuple[tuple[str, str, str], ...]  # switch, who has a port on it, by which interface
 
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
+    fabric = cluster.topology.fabric
+    yield from (_vpc if fabric.kind == VPC else _switched)(cluster)
+    gateway = gateways(cluster)
+    for node in cluster.nodes:
+        ways = tuple(gateway[interface.network] for interface in node.addresses)
+        yield _node((cluster.name, node.name), cluster.seed, node, ways, fabric, cluster.families)
+
+
+def _switched(cluster: Cluster) -> Iterator[Fragment]:
     fabric = cluster.topology.fabric
     homes = (
         *((port.switch, router.name, port.dev) for router in cluster.routers for port in router.ports),
@@ -34,10 +45,19 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
     yield from addresscheck.plan(cluster)
     for router in cluster.routers:
         yield _router((cluster.name, router.name), cluster.seed, router, fabric.mtu, cluster.families)
-    gateway = gateways(cluster)
-    for node in cluster.nodes:
-        ways = tuple(gateway[interface.network] for interface in node.addresses)
-        yield _node((cluster.name, node.name), cluster.seed, node, ways, fabric.mtu, cluster.families)
+
+
+def _vpc(cluster: Cluster) -> Iterator[Fragment]:
+    """No switch: each uplink leads to the VPC."""
+    without = replace(cluster.topology.fabric, switches=(), links=())
+    yield _fabric(cluster.name, cluster.seed, without, (), ())
+    yield from vpc.plan(cluster, gateways(cluster))
+
+
+def _far_end(seed: int, fabric: Fabric, node: Node, dev: str) -> tuple[str, str]:
+    if fabric.kind == VPC:
+        return names.VPC, names.vpc_port(seed, node.name, dev)
+    return _port_of(seed, node.switch, node.name)
 
 
 def gateways(cluster: Cluster) -> dict[IPNetwork, IPAddress]:
@@ -111,30 +131,30 @@ def _port(seed: int, mtu: int, switch: str, towards: str, peer: tuple[str, str])
 
 
 def _make_node(
-    seed: int, node: Node, gateways: tuple[IPAddress, ...], mtu: int, families: tuple[int, ...]
+    seed: int, node: Node, gateways: tuple[IPAddress, ...], fabric: Fabric, families: tuple[int, ...]
 ) -> NetnsPlan:
-    uplink = _uplink(seed, node.name, names.UPLINK, node.switch, mtu)
+    """Its further uplinks are there; whoever has them attached gives them addresses."""
+    ends = ((uplink.dev, _far_end(seed, fabric, node, uplink.dev)) for uplink in node.every_uplink)
     return NetnsPlan(
         name=node.name,
         kind=NetnsKind.NODE,
         owner=node.name,
-        links=(uplink,),
+        links=tuple(_uplink(seed, node.name, dev, end, fabric.mtu) for dev, end in ends),
         addresses=tuple(Address(dev=names.UPLINK, address=address) for address in node.addresses),
         routes=tuple(Route(dst=EVERYTHING[via.version], dev=names.UPLINK, via=via) for via in gateways),
         sysctls=_node_sysctls(families),
     )
 
 
-def _uplink(seed: int, owner: str, dev: str, switch: str, mtu: int) -> Link:
-    parts = (owner,) if dev == names.UPLINK else (owner, dev)
+def _uplink(seed: int, owner: str, dev: str, end: tuple[str, str], mtu: int) -> Link:
     return Link(
         name=dev,
         kind="veth",
         role=Role.UPLINK,
         owner=owner,
         mtu=mtu,
-        mac=names.mac("uplink", seed, *parts),
-        peer=(names.FABRIC_NETNS, names.switch_port(seed, switch, owner)),
+        mac=names.uplink_mac(seed, owner, dev),
+        peer=end,
     )
 
 
@@ -144,7 +164,9 @@ def _make_router(seed: int, router: Router, mtu: int, families: tuple[int, ...])
         name=router.name,
         kind=NetnsKind.ROUTER,
         owner=router.name,
-        links=tuple(_uplink(seed, router.name, port.dev, port.switch, mtu) for port in router.ports),
+        links=tuple(
+            _uplink(seed, router.name, port.dev, _port_of(seed, port.switch, router.name), mtu) for port in router.ports
+        ),
         addresses=tuple(Address(dev=port.dev, address=each) for port in router.ports for each in port.addresses),
         routes=tuple(
             Route(dst=network, via=via, dev=next(dev for own, dev in dev_to.items() if via in own))
@@ -152,6 +174,10 @@ def _make_router(seed: int, router: Router, mtu: int, families: tuple[int, ...])
         ),
         sysctls=(*ipv6_off(families), *_settings(_forwarding(families))),
     )
+
+
+def _port_of(seed: int, switch: str, owner: str) -> tuple[str, str]:
+    return names.FABRIC_NETNS, names.switch_port(seed, switch, owner)
 
 
 def _forwarding(families: tuple[int, ...]) -> dict[str, str]:

@@ -55,6 +55,22 @@ def flow_text(headers: Headers) -> str:
     return f"{headers.src} → {headers.dst}"
 
 
+def connection_marked(options: str) -> str:
+    """What a CONNMARK rule with these options does: `connection mark 0x80 set`."""
+    action, nfmask, ctmask = normal.connmark(options)
+    if action == "--restore-mark":
+        return f"mark taken from the connection's, mask {ctmask:#x}"
+    if action == "--save-mark":
+        return f"mark kept as the connection's, mask {nfmask:#x}"
+    return f"connection {marked(options)}"
+
+
+def ttl_set(options: str) -> str:
+    """What a TTL rule does: `ttl + 1`."""
+    option, value = options.split()
+    return f"ttl {({'--ttl-inc': '+ ', '--ttl-dec': '- '}).get(option, '')}{value}"
+
+
 def marked(options: str) -> str:
     """What a MARK rule with these options does: `mark 0x4000 set`."""
     value, mask = normal.xmark(options)

@@ -46,6 +46,7 @@ class Tracked:
     text: str
     original: Tuple
     reply: Tuple
+    mark: int = 0
 
     @property
     def leaving(self) -> Tuple:
@@ -84,6 +85,7 @@ class Entry:
 
     original: Tuple
     expected: Tuple
+    mark: int = 0
     destination_decided: bool = False  # the nat table is asked once for each
     source_decided: bool = False
 

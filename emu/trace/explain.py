@@ -13,8 +13,9 @@ from emu.addressing import EVERYTHING
 from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
 from emu.trace.addresses import address, to_endpoint
-from emu.trace.changed import endpoint, marked
+from emu.trace.changed import connection_marked, endpoint, marked, ttl_set
 from emu.trace.conntrack import Tracked
+from emu.trace.marks import mark_of
 from emu.trace.model import Cause, CauseKind, Direction, Encapsulation, Flow, Headers, Hop, Leg, Path, Verdict
 
 _VIA = re.compile(r"\bvia (?:inet6? )?(\S+)")
@@ -113,7 +114,15 @@ class _Asking:
         else:
             if not any(cause.effect.startswith(("DNAT", "source")) for cause in rules):
                 yield from self._translated(hop, after, reply)
-            yield from self._within(hop, after)
+            yield from self._within(hop, after, self._mark(hop, rules))
+
+    def _mark(self, hop: Hop, rules: Sequence[Cause]) -> int:
+        """What PREROUTING has marked the packet with: rules of routing look at it."""
+        lines = [cause.text for cause in _up_to(rules)[0]]
+        if not any("MARK" in line for line in lines):
+            return 0
+        entry = self.lookup.conntrack(hop.point.netns, hop.inner)
+        return mark_of(lines, entry.mark if entry else 0)
 
     def _joined(self, hop: Hop, after: Hop) -> bool:
         """The next hop is the other end of this hop's link, not merely where the packet was seen next."""
@@ -136,7 +145,7 @@ class _Asking:
             return
         entry = self.lookup.conntrack(netns, hop.inner)
         going = _sent_on(rules, hop.inner) or (entry.sent_on(hop.inner) if entry else hop.inner)
-        text = self._route(netns, self._stack(hop), going.src, going)
+        text = self._route(netns, self._stack(hop), going.src, going, self._mark(hop, rules))
         if text.startswith("local"):
             shown = endpoint(going.dst, going.dport)
             yield _cause(CauseKind.LOCAL, netns, text, f"delivered to {shown}")
@@ -164,7 +173,7 @@ class _Asking:
         if entry := self.lookup.conntrack(hop.point.netns, a):
             yield _cause(CauseKind.CONNTRACK, hop.point.netns, entry.text, effect)
 
-    def _within(self, hop: Hop, after: Hop) -> Iterator[Cause]:
+    def _within(self, hop: Hop, after: Hop, mark: int) -> Iterator[Cause]:
         """One netns, or a tunnel's and its socket's: taken out of the tunnel, put into it, switched, or routed."""
         netns, dev = hop.point.netns, after.point.ifname
         outer = after.encapsulation.outer if after.encapsulation else None
@@ -186,7 +195,7 @@ class _Asking:
             text = self.lookup.bridge_fdb(netns, bridge, mac)
             yield from _some(CauseKind.BRIDGE, netns, text, f"switched to {dev}")
         else:
-            yield from self._routed(netns, self._stack(hop), dev, _going(hop), _going(after))
+            yield from self._routed(netns, self._stack(hop), dev, _going(hop), _going(after), mark)
 
     def _put_on(self, hop: Hop, around: Encapsulation) -> Iterator[Cause]:
         netns, dev, effect = hop.point.netns, hop.point.ifname, f"{around.kind.upper()} to {around.outer.dst}"
@@ -207,9 +216,11 @@ class _Asking:
         text = self._route(netns, uplink, around.outer.src, around.outer)
         yield from _some(CauseKind.LOCAL, netns, text, effect)
 
-    def _routed(self, netns: str, iif: str, dev: str, came: Headers, going: Headers) -> Iterator[Cause]:
+    def _routed(  # noqa: PLR0917
+        self, netns: str, iif: str, dev: str, came: Headers, going: Headers, mark: int = 0
+    ) -> Iterator[Cause]:
         """The route to where the packet goes now, for the source it came with, and the next hop's neighbor entry."""
-        text = self._route(netns, iif, came.src, going)
+        text = self._route(netns, iif, came.src, going, mark)
         yield from _some(CauseKind.ROUTE, netns, text, f"to {dev}{self._instead(netns, text, going.dst)}")
         yield from self._next_hop(netns, dev, text, going)
 
@@ -224,8 +235,8 @@ class _Asking:
         next_hop = address(via[1], going.dst) if via else going.dst
         yield from _some(CauseKind.NEIGHBOR, netns, self.lookup.neighbor(netns, dev, next_hop), "")
 
-    def _route(self, netns: str, iif: str, src: IPAddress, to: Headers) -> str:
-        asked = (to.dst, iif, 0, to.proto, to.sport, to.dport)
+    def _route(self, netns: str, iif: str, src: IPAddress, to: Headers, mark: int = 0) -> str:
+        asked = (to.dst, iif, mark, to.proto, to.sport, to.dport)
         # An answer whose source has been translated back was routed with the source its socket gave it.
         return self.lookup.route(netns, src, *asked) or ("" if iif else self.lookup.route(netns, None, *asked))
 
@@ -329,6 +340,10 @@ def effect_of(line: str) -> str:
             return CHANGED
         case "MARK":
             return marked(options)
+        case "CONNMARK":
+            return connection_marked(options)
+        case "TTL":
+            return ttl_set(options)
         case "NOTRACK":
             return "not tracked"
         case "ACCEPT" | "DROP" | "REJECT":

@@ -10,7 +10,7 @@ from emu.netfilter.evaluate import Choices, Matched, Outcome, PacketView, walk
 from emu.netfilter.model import Table
 from emu.plan.model import IPAddress
 from emu.trace import conntrack
-from emu.trace.changed import endpoint, marked
+from emu.trace.changed import connection_marked, endpoint, marked, ttl_set
 from emu.trace.conntrack import Conntrack, Entry, tuple_of
 from emu.trace.model import Cause, CauseKind, Headers
 from emu.trace.packet import Packet
@@ -52,6 +52,9 @@ class Firewall:
         if first is not None:
             outcome = replace(outcome, matched=(*first.matched, *outcome.matched))
         packet.mark = outcome.mark
+        packet.headers = replace(packet.headers, ttl=packet.headers.ttl + outcome.ttl_raised)
+        if packet.entry is not None:
+            packet.entry.mark = outcome.packet.connmark
         if packet.entry is not None and not packet.reply and packet.about is None:
             _translate(packet.entry, machine, packet, at, outcome)
         causes += [_cause(machine, packet, matched) for matched in telling(machine, outcome.matched)]
@@ -88,6 +91,7 @@ class Firewall:
             iif=at.iif,
             oif=at.oif,
             mark=packet.mark,
+            connmark=packet.entry.mark if packet.entry else 0,
             ctstate=state,
         )
         asked = [table for table in tables if table.name != "nat" or _asks_nat(packet, at)]
@@ -211,6 +215,10 @@ def _effect(matched: Matched, packet: Packet) -> str:
             return f"source becomes {entry.expected.dst}" if entry else ""
         case "MARK":
             return marked(rule.target_options)
+        case "CONNMARK":
+            return connection_marked(rule.target_options)
+        case "TTL":
+            return ttl_set(rule.target_options)
         case "NOTRACK":
             return "not tracked"
         case "ACCEPT" | "DROP" | "REJECT":

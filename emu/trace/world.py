@@ -181,7 +181,7 @@ def _made_for(planned: Address) -> Iterator[Route]:
     dev, address = planned.dev, planned.address
     host = ip_network(address.ip)
     yield Route(dst=host, dev=dev, src=address.ip, table=LOCAL, type="local", scope="host", protocol="kernel")
-    if planned.connected and address.network.prefixlen < address.max_prefixlen:
+    if planned.prefix_route and planned.connected and address.network.prefixlen < address.max_prefixlen:
         yield Route(dst=address.network, dev=dev, src=address.ip, scope="link", protocol="kernel")
 
 

@@ -93,7 +93,11 @@ def test_ipv6_and_policy_routing_are_read_back_equal(sandbox):
         new = replace(
             node,
             sysctls=on,
-            addresses=(*node.addresses, Address(dev="eth0", address=ip_interface("fd00:100::12/64"))),
+            addresses=(
+                *node.addresses,
+                Address(dev="eth0", address=ip_interface("fd00:100::12/64")),
+                Address(dev="eth0", address=ip_interface("10.0.9.1/20"), prefix_route=False),
+            ),
             routes=(
                 *node.routes,
                 Route(dst=ip_network("fd00:244::/48"), via=ip_address("fd00:100::1"), dev="eth0"),

@@ -10,7 +10,7 @@ from emu.api.cnimodes import cni_mode
 from emu.api.objects import Node, Pod
 from emu.api.topology import Topology
 from emu.cluster import model
-from emu.cluster.ipam import calico, docker, host_local, plugins, shared
+from emu.cluster.ipam import aws, calico, docker, host_local, plugins, shared
 from emu.cluster.model import IPAddress
 
 Nodes = tuple[model.Node, ...]
@@ -37,6 +37,7 @@ class Kind(Protocol):
 
     NAME: str
     DECIDES: bool  # False: who joins a Pod gives it its address, and reports it
+    HINT: str  # what to do when there are too few
 
     def holder(self, node: str, address: str) -> str:
         """The key in `holders` of who has an address on a Node: the address, where there is one of it in a cluster."""
@@ -50,14 +51,18 @@ class Kind(Protocol):
     def known(self, topology: Topology, made: Nodes, nodes: Mapping[str, Node]) -> Nodes:
         """The planners' Nodes, with what has been decided for them."""
 
+    def most_pods(self, topology: Topology, node: str) -> int | None:
+        """How many Pods the Node's kubelet takes, if that follows from its addresses."""
+
     def totals(self, topology: Topology) -> Iterator[tuple[int, str]]:
-        """For each family how many Pods all Nodes hold together, and the arithmetic in words."""
+        """How many Pods all Nodes hold together, of each family and of whatever limits them, and the arithmetic in
+        words."""
 
     def room(self, topology: Topology, node: model.Node) -> str:
         """What one Node holds, in words."""
 
 
-KINDS: tuple[Kind, ...] = (host_local, calico, docker, shared, plugins)
+KINDS: tuple[Kind, ...] = (host_local, calico, docker, shared, plugins, aws)
 
 
 def of(topology: Topology) -> Kind:

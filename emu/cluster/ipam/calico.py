@@ -29,6 +29,7 @@ from emu.memo import by_identity
 
 NAME = "calico"
 DECIDES = True
+HINT = "give a larger ranges.pods, a shorter ranges.node_pod_prefix, more nodes, or ask for fewer Pods"
 BLOCKS = "kube-emu.io/calico-blocks"  # BLOCK=LAST,BLOCK=LAST …; no LAST where none has been given
 BLOCK_SIZE = {4: 26, 6: 122}
 OPTION = "block_size"  # of the CNI mode: an IPv4 block's prefix length
@@ -93,13 +94,17 @@ def _blocks(annotations: Mapping[str, str]) -> list[Block]:
     return [Block(ip_network(network), ip_address(last) if last else None) for network, last in pairs]
 
 
+def most_pods(_topology: Topology, _node: str) -> int | None:
+    return None
+
+
 def totals(topology: Topology) -> Iterator[tuple[int, str]]:
     tunnels = cni_mode(topology.cni.mode).tunnels
     for network in ranges(topology, "pods"):
         taken = len(topology.nodes) if network.version in tunnels else 0
         less = f" less {taken} tunnel addresses" if taken else ""
         total = network.num_addresses - taken
-        yield total, f"{network} is a pool of {network.num_addresses} addresses{less} = {total}"
+        yield total, f"ranges.pods {network} is a pool of {network.num_addresses} addresses{less} = {total}"
 
 
 def room(topology: Topology, _node: model.Node) -> str:

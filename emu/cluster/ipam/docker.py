@@ -16,6 +16,7 @@ from emu.cluster.nodes import ranges
 
 NAME = "docker"
 DECIDES = True
+HINT = "give a larger ranges.pods, a shorter ranges.node_pod_prefix, more nodes, or ask for fewer Pods"
 LESS = "less network, gateway and broadcast"
 
 
@@ -32,11 +33,15 @@ def known(_topology: Topology, made: tuple[model.Node, ...], _nodes: Mapping[str
     return made
 
 
+def most_pods(_topology: Topology, _node: str) -> int | None:
+    return None
+
+
 def totals(topology: Topology) -> Iterator[tuple[int, str]]:
     count = len(made_of(topology))
     for network in ranges(topology, "pods"):
         total = capacity(network) * count
-        yield total, f"{network} on each of {count} nodes ({LESS}) holds {total}"
+        yield total, f"ranges.pods {network} on each of {count} nodes ({LESS}) holds {total}"
 
 
 def room(_topology: Topology, node: model.Node) -> str:

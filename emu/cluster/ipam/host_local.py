@@ -21,6 +21,7 @@ from emu.cluster.nodes import ranges
 
 NAME = "host-local"
 DECIDES = True
+HINT = "give a larger ranges.pods, a shorter ranges.node_pod_prefix, more nodes, or ask for fewer Pods"
 LAST_RESERVED = "kube-emu.io/last-reserved-ip"
 LESS = "less network, gateway and broadcast"
 
@@ -37,12 +38,19 @@ def known(_topology: Topology, made: tuple[model.Node, ...], _nodes: Mapping[str
     return made
 
 
+def most_pods(_topology: Topology, _node: str) -> int | None:
+    return None
+
+
 def totals(topology: Topology) -> Iterator[tuple[int, str]]:
     made = made_of(topology)
     for network, cidr in zip(ranges(topology, "pods"), made[0].pod_cidrs, strict=True):
         each = capacity(cidr)
         total = each * len(made)
-        yield total, f"{network} holds {len(made)} nodes x {each} Pods (a /{cidr.prefixlen} each, {LESS}) = {total}"
+        yield (
+            total,
+            f"ranges.pods {network} holds {len(made)} nodes x {each} Pods (a /{cidr.prefixlen} each, {LESS}) = {total}",
+        )
 
 
 def room(_topology: Topology, node: model.Node) -> str:

@@ -12,6 +12,7 @@ from emu.cluster.model import IPAddress
 
 NAME = "plugins"
 DECIDES = False
+HINT = "give the plugins a larger range, or ask for fewer Pods"
 
 
 def holder(_node: str, address: str) -> str:
@@ -24,6 +25,10 @@ def settled(_topology: Topology, _nodes: Mapping[str, Node]) -> bool:
 
 def known(_topology: Topology, made: tuple[model.Node, ...], _nodes: Mapping[str, Node]) -> tuple[model.Node, ...]:
     return made
+
+
+def most_pods(_topology: Topology, _node: str) -> int | None:
+    return None
 
 
 def totals(_topology: Topology) -> Iterator[tuple[int, str]]:

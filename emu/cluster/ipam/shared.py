@@ -21,6 +21,7 @@ from emu.cluster.nodes import nodes as made_of
 
 NAME = "shared"
 DECIDES = True
+HINT = "give a larger range, or ask for fewer Pods"
 
 
 def holder(_node: str, address: str) -> str:
@@ -35,14 +36,25 @@ def known(_topology: Topology, made: tuple[model.Node, ...], _nodes: Mapping[str
     return made
 
 
+def most_pods(_topology: Topology, _node: str) -> int | None:
+    return None
+
+
 def totals(topology: Topology) -> Iterator[tuple[int, str]]:
     for network in ranges(topology, "pods"):
-        total = network.num_addresses - len(_reserved(topology, network))
-        yield total, f"{network} less {_less(topology, network)} holds {total}"
+        yield _total(topology, network), f"ranges.pods {_arithmetic(topology, network)}"
 
 
 def room(topology: Topology, _node: model.Node) -> str:
-    return f"all Nodes give from {' and '.join(each for _, each in totals(topology))}"
+    return f"all Nodes give from {' and '.join(_arithmetic(topology, each) for each in ranges(topology, 'pods'))}"
+
+
+def _total(topology: Topology, network: IPNetwork) -> int:
+    return network.num_addresses - len(_reserved(topology, network))
+
+
+def _arithmetic(topology: Topology, network: IPNetwork) -> str:
+    return f"{network} less {_less(topology, network)} holds {_total(topology, network)}"
 
 
 def _less(topology: Topology, network: IPNetwork) -> str:

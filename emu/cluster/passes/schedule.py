@@ -8,7 +8,7 @@ created until the kubelet reports. Source: kubernetes pkg/scheduler/framework/ty
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -24,6 +24,7 @@ from emu.api.objects import (
     PodStatus,
 )
 from emu.api.topology import Topology
+from emu.cluster import ipam
 from emu.cluster.hostports import HostPorts, host_ports, taken
 from emu.cluster.lifecycle import is_active, with_condition
 from emu.cluster.objectmap import changed, in_turn, of_kind, subject
@@ -35,6 +36,7 @@ SELECTOR = "node(s) didn't match Pod's node affinity/selector"
 CORDONED = "node(s) were unschedulable"
 NOT_READY = "node(s) had untolerated taint {node.kubernetes.io/not-ready: }"
 PORTS = "node(s) didn't have free ports for the requested pod ports"
+TOO_MANY = "Too many pods"  # kubelet's --max-pods
 ADDRESS = "node(s) didn't have the requested address in their Pod range"
 
 
@@ -45,12 +47,14 @@ def schedule(topology: Topology, objects: Objects, now: str) -> Objects:
     nodes = list(of_kind(objects, Node))
     load = Counter(pod.spec.node_name for pod in of_kind(objects, Pod) if is_active(pod))
     ports = taken(pod for pod in of_kind(objects, Pod) if _is_placed(pod))
+    limits = {node.metadata.name: ipam.of(topology).most_pods(topology, node.metadata.name) for node in nodes}
     puts = []
     for pod in in_turn(waiting):
         asked = [_named(pod, nodes)] if pod.spec.node_name else nodes
-        node = _chosen(pod, asked, load, ports)
+        full = {name for name, most in limits.items() if most is not None and load[name] >= most}
+        node = _chosen(pod, asked, load, ports, full)
         if node is None:
-            puts.append(_unschedulable(pod, asked, ports, now))
+            puts.append(_unschedulable(pod, asked, ports, full, now))
             continue
         if not pod.spec.node_name:
             load[node.metadata.name] += 1
@@ -71,13 +75,15 @@ def _named(pod: Pod, nodes: Sequence[Node]) -> Node:
     raise InputError(f"spec.nodeName is {pod.spec.node_name}, the nodes are {known}", subject=subject(pod))
 
 
-def _chosen(pod: Pod, nodes: Sequence[Node], load: Counter[str], ports: Mapping[str, HostPorts]) -> Node | None:
+def _chosen(
+    pod: Pod, nodes: Sequence[Node], load: Counter[str], ports: Mapping[str, HostPorts], full: Collection[str]
+) -> Node | None:
     """Of equals the first in the order of the topology: sorting keeps it."""
     emptiest_first = sorted(nodes, key=lambda node: load[node.metadata.name])
-    return next((node for node in emptiest_first if not _misfit(pod, node, ports)), None)
+    return next((node for node in emptiest_first if not _misfit(pod, node, ports, full)), None)
 
 
-def _misfit(pod: Pod, node: Node, ports: Mapping[str, HostPorts]) -> str:
+def _misfit(pod: Pod, node: Node, ports: Mapping[str, HostPorts], full: Collection[str]) -> str:
     """Why the Pod cannot go there, "" if it can. A Pod that names its Node is not scheduled: only its ports count."""
     if ports[node.metadata.name] & host_ports(pod):
         return PORTS
@@ -89,6 +95,8 @@ def _misfit(pod: Pod, node: Node, ports: Mapping[str, HostPorts]) -> str:
         return NOT_READY
     if not has_all(pod.spec.node_selector, node.metadata.labels):
         return SELECTOR
+    if node.metadata.name in full:
+        return TOO_MANY
     asked = asked_addresses(pod)
     ranges = [ip_network(cidr) for cidr in node.spec.pod_cidrs] if asked else []
     return "" if all(any(address in cidr for cidr in ranges) for address in asked) else ADDRESS
@@ -126,9 +134,11 @@ def _waiting(container: Container, reason: str) -> ContainerStatus:
     return ContainerStatus(name=container.name, image=container.image, state=state)
 
 
-def _unschedulable(pod: Pod, nodes: Sequence[Node], ports: Mapping[str, HostPorts], now: str) -> Pod:
+def _unschedulable(
+    pod: Pod, nodes: Sequence[Node], ports: Mapping[str, HostPorts], full: Collection[str], now: str
+) -> Pod:
     """The same Pod when it already says so."""
-    reasons = Counter(_misfit(pod, node, ports) for node in nodes)
+    reasons = Counter(_misfit(pod, node, ports, full) for node in nodes)
     listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
     none = f"0/{len(nodes)} nodes are available"
     message = f"{none}: {listed}. preemption: {none}: {len(nodes)} Preemption is not helpful for scheduling."

@@ -69,6 +69,7 @@ def _wanted(topology: Topology, now: str) -> tuple[KubeObject, ...]:
 
 def _node(node: model.Node, now: str) -> Node:
     internal = tuple(NodeAddress(type="InternalIP", address=str(address.ip)) for address in node.addresses)
+    external = (NodeAddress(type="ExternalIP", address=str(node.public_address)),) if node.public_address else ()
     ready = Condition(
         type="Ready",
         status="True",
@@ -79,9 +80,9 @@ def _node(node: model.Node, now: str) -> Node:
     cidrs = tuple(str(cidr) for cidr in node.pod_cidrs)
     return Node(
         metadata=ObjectMeta(name=node.name, labels=node.labels),
-        spec=NodeSpec(pod_cidr=cidrs[0], pod_cidrs=cidrs),
+        spec=NodeSpec(pod_cidr=next(iter(cidrs), ""), pod_cidrs=cidrs),
         status=NodeStatus(
-            addresses=(*internal, NodeAddress(type="Hostname", address=node.name)),
+            addresses=(*internal, *external, NodeAddress(type="Hostname", address=node.name)),
             conditions=(ready,),
             node_info=NodeSystemInfo(kubelet_version=KUBERNETES_VERSION),
         ),

@@ -8,6 +8,7 @@ from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.planners import choices
 from emu.planners.cni import (
+    aws_vpc,
     calico_bgp,
     calico_ipip,
     calico_vxlan,
@@ -31,6 +32,7 @@ MODES: tuple[ModuleType, ...] = (
     docker_swarm,
     vm,
     plugins,
+    aws_vpc,
 )
 
 

@@ -26,6 +26,10 @@ ECHOES = {
     "-A A -j MARK --and-mark 0x4000": "-A A -j MARK --set-xmark 0x0/0xffffbfff",
     "-A A -j MARK --set-mark 0x4000": "-A A -j MARK --set-xmark 0x4000/0xffffffff",
     "-A A -j MARK --set-mark 0x4000/0x3": "-A A -j MARK --set-xmark 0x4000/0x4003",
+    "-A A -j CONNMARK --set-mark 0x80/0x80": "-A A -j CONNMARK --set-xmark 0x80/0x80",
+    "-A A -j CONNMARK --restore-mark --mask 0x80": "-A A -j CONNMARK --restore-mark --nfmask 0x80 --ctmask 0x80",
+    "-A A -j CONNMARK --save-mark": "-A A -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff",
+    "-A A -j TTL --ttl-inc 1": "-A A -j TTL --ttl-inc 1",
     "-A A -j REJECT": "-A A -j REJECT --reject-with icmp-port-unreachable",
     "-A A -s 0.0.0.0/0 --destination 10.1.2.3/8 -g B": "-A A -d 10.0.0.0/8 -g B",
     '-A A -m comment --comment "cali:x-_" -m comment --comment "Allow IPIP packets" -p 4 -m set --match-set S src -j B':

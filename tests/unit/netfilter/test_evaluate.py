@@ -108,6 +108,35 @@ def test_masquerade_and_snat_end_the_table() -> None:
     assert run(text, "POSTROUTING")[0].snat == (ip_address("192.0.2.1"), 0)
 
 
+@pytest.mark.parametrize(
+    ("options", "mark", "connmark"),
+    [
+        ("--set-xmark 0x80/0x80", 0x4001, 0x82),
+        ("--set-mark 0x1/0x3", 0x4001, 0x1),
+        ("--restore-mark --mask 0x2", 0x4003, 0x2),
+        ("--restore-mark --nfmask 0x4000 --ctmask 0x2", 0x3, 0x2),
+        ("--restore-mark", 0x2, 0x2),
+        ("--save-mark --mask 0x1", 0x4001, 0x3),
+        ("--save-mark", 0x4001, 0x4001),
+    ],
+)
+def test_connmark_moves_marks_between_packet_and_connection(options: str, mark: int, connmark: int) -> None:
+    packet = replace(PACKET, mark=0x4001, connmark=0x2)
+    (outcome,) = run(table("mangle", f"-A FORWARD -j CONNMARK {options}"), "FORWARD", packet)
+    assert (outcome.packet.mark, outcome.packet.connmark, outcome.verdict) == (mark, connmark, "ACCEPT")
+
+
+def test_the_mark_of_a_connection_can_be_asked_for() -> None:
+    rule = "-A FORWARD -m connmark --mark 0x80/0x80 -j DROP"
+    assert verdict(rule, packet=replace(PACKET, connmark=0x81)) == "DROP"
+    assert verdict(rule, packet=replace(PACKET, mark=0x80)) == "ACCEPT"
+
+
+def test_ttl_rules_add_up_and_the_packet_goes_on() -> None:
+    (outcome,) = run(table("mangle", *["-A FORWARD -j TTL --ttl-inc 1"] * 2), "FORWARD")
+    assert (outcome.ttl_raised, outcome.verdict) == (2, "ACCEPT")
+
+
 def test_ipv6_destinations_have_brackets() -> None:
     packet = replace(PACKET, src=ip_address("fd00::2"), dst=ip_address("fd00::3"))
     text = table("nat", "-A PREROUTING -j DNAT --to-destination [fd00::9]:8080", hook="PREROUTING")

@@ -105,6 +105,20 @@ def test_a_route_the_kernel_made_for_an_address_is_missed_when_only_it_is_gone()
     assert [drift.same(route, route) for route in each.change.added] == [True]
 
 
+def test_an_address_that_brings_no_route_misses_none_and_one_that_brings_it_is_made_anew() -> None:
+    bridge = Link(name="cni0", kind="bridge", role=Role.BRIDGE, owner="node1")
+    address = Address(dev="cni0", address=ip_interface("10.244.1.1/24"), prefix_route=False)
+    wanted = replace(WANTED, links=(LINK, bridge), addresses=(*WANTED.addresses, address))
+    assert drift.drift(wanted, wanted) == ()
+    other = replace(address, prefix_route=True)
+    told = drift.drift(wanted, replace(wanted, addresses=(*WANTED.addresses, other)))
+    assert [str(each) for each in told] == [
+        "node1: address 10.244.1.1/24: missing: 10.244.1.1/24 dev cni0 noprefixroute",
+        "node1: address 10.244.1.1/24: not in the plan: 10.244.1.1/24 dev cni0",
+    ]
+    assert [(each.change.added, each.change.removed) for each in told] == [((address,), ()), ((), (other,))]
+
+
 def test_a_rule_drift_names_table_and_chain() -> None:
     drop = Rule(target="DROP")
     wanted = replace(WANTED, tables=(Table(4, "filter", (Chain("FORWARD", (drop,), policy="ACCEPT"),)),))
