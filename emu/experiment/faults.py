@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
+from emu.api.meta import json_name
 from emu.api.wrong import Wrong
 from emu.experiment import references
 from emu.experiment.model import Failed
@@ -29,6 +30,7 @@ class Fault:
 
     link: str = ""  # node1:eth0, client:eth0: the cable is pulled; another interface is set down
     route: str = ""  # 10.244.2.0/24
+    ip_rule: str = json_name("ip_rule", default="")  # from 10.0.1.5: a part of a rule's text in `ip rule`: every one that has it
     neighbor: str = ""  # 10.244.2.0
     fdb: str = ""  # flannel.1: its entries, those towards `to` alone if given
     process: str = ""  # a pattern for pkill -f
@@ -94,18 +96,33 @@ def _link(fault: Fault, lab: Lab) -> Undo:
 
 def _other_end(lab: Lab, where: str, ifname: str) -> tuple[str, str]:
     """(netns, interface) behind an uplink or a Pod's eth0; any other interface itself."""
-    owner = next((pod.spec.node_name for pod in lab.pods() if references.key(pod) == where), FABRIC_NETNS)
-    own = re.search(r"^(\d+): [^@:]+@if(\d+): ", lab.testbed.run(where, ["ip", "-o", "link", "show", ifname], 10).out)
-    if own is None or where == FABRIC_NETNS or not ifname.startswith("eth"):
+    if where == FABRIC_NETNS or not ifname.startswith("eth"):
         return where, ifname
-    shown = lab.testbed.run(owner, ["ip", "-o", "link", "show"], 10).out
-    found = re.search(rf"^{own[2]}: ([^@:]+)@if{own[1]}: ", shown, re.M)
-    return (owner, found[1]) if found else (where, ifname)
+    owner = next((pod.spec.node_name for pod in lab.pods() if references.key(pod) == where), "")
+    own = re.search(r"^(\d+): [^@:]+@if(\d+): ", lab.testbed.run(where, ["ip", "-o", "link", "show", ifname], 10).out)
+    for other in (owner,) if owner else (FABRIC_NETNS, *lab.routers):
+        shown = lab.testbed.run(other, ["ip", "-o", "link", "show"], 10).out if own else ""
+        if own and (found := re.search(rf"^{own[2]}: ([^@:]+)@if{own[1]}: ", shown, re.M)):
+            return other, found[1]
+    return where, ifname
 
 
 def _route(fault: Fault, lab: Lab) -> Undo:
     where = lab.where(fault.on)
     return _lines(lab, where, ["ip", "route", "show", fault.route], ["ip", "route", "del"], ["ip", "route", "add"])
+
+
+def _ip_rule(fault: Fault, lab: Lab) -> Undo:
+    where, undo = lab.where(fault.on), []
+    for line in lab.sure(where, ["ip", "rule"]).splitlines():
+        priority, _, text = line.partition(":")
+        if fault.ip_rule in text:
+            words = ("priority", priority, *text.split())
+            lab.sure(where, ["ip", "rule", "del", *words])
+            undo.append((where, ("ip", "rule", "add", *words)))
+    if not undo:
+        raise Failed(f"{fault.on} to have a rule of routing with {fault.ip_rule!r}", "none")
+    return tuple(undo)
 
 
 def _neighbor(fault: Fault, lab: Lab) -> Undo:
@@ -194,6 +211,7 @@ def _lines(lab: Lab, where: str, show: list[str], delete: list[str], add: list[s
 KINDS: Mapping[str, Callable[[Fault, Lab], Undo]] = {
     "link": _link,
     "route": _route,
+    "ip_rule": _ip_rule,
     "neighbor": _neighbor,
     "fdb": _fdb,
     "process": _process,

@@ -13,6 +13,7 @@ from emu.api.objects import Node, Pod, Service
 from emu.api.resources import Resource
 from emu.api.wrong import Wrong
 from emu.cluster import lifecycle
+from emu.cluster.routers import routers
 from emu.errors import InputError
 from emu.experiment import references
 from emu.experiment.faults import Fault, Undo
@@ -28,6 +29,7 @@ class Lab:
     def __init__(self, experiment: Experiment, testbed: Testbed, directory: Path) -> None:
         self.testbed, self.directory = testbed, directory
         self.iptables = experiment.topology.iptables
+        self.routers = tuple(each.name for each in routers(experiment.topology))
         self.recordings: dict[str, Recording] = {}  # under way
         self.files: dict[str, Path] = {}  # capture → its file
         self.broken: list[tuple[Fault, Undo]] = []
@@ -47,9 +49,9 @@ class Lab:
         return [each for each in self.testbed.objects(NODES) if isinstance(each, Node)]
 
     def where(self, text: str) -> str:
-        """NAMESPACE/POD, or a Node's name, of what the script calls it."""
+        """NAMESPACE/POD, or a Node's or router's name, of what the script calls it."""
         try:
-            return references.where(self.pods(), self.nodes(), text)
+            return references.where(self.pods(), self.nodes(), text, self.routers)
         except Wrong as wrong:
             raise InputError(f"{text}: {wrong.what}", hint=wrong.hint) from None
 

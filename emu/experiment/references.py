@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from emu.api.objects import Node, Pod
@@ -51,12 +51,14 @@ def is_node(nodes: Iterable[Node], text: str) -> bool:
     return text.removeprefix("node/") in {each.metadata.name for each in nodes}
 
 
-def where(pods: Sequence[Pod], nodes: Sequence[Node], text: str) -> str:
-    """NAMESPACE/POD, or a Node's name. A Pod before a Node of the same name. Raises Wrong."""
+def where(pods: Sequence[Pod], nodes: Sequence[Node], text: str, routers: Collection[str] = ()) -> str:
+    """NAMESPACE/POD, or a Node's or router's name. A Pod before a Node of the same name. Raises Wrong."""
     if not text.startswith("node/") and (found := matching(pods, text)):
         return key(found[0])
     if is_node(nodes, text):
         return text.removeprefix("node/")
+    if text.removeprefix("router/") in routers:
+        return text.removeprefix("router/")
     if selector(text):
         raise Wrong(f"is {text}, and no Pod has these labels", hint=_labelled(pods))
     near = did_you_mean(text, _names(pods, nodes))

@@ -111,7 +111,7 @@ class World:
     def where(self, text: str, field: str) -> str:
         """A Pod or Node; "" when only the run can tell (a Pod that a Deployment will have made)."""
         try:
-            return references.where(self.pods, self.nodes, text)
+            return references.where(self.pods, self.nodes, text, [each.name for each in self.cluster.routers])
         except Wrong as wrong:
             if self._may_be_made(text):
                 return ""

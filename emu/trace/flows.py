@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from emu import names
 from emu.cluster.model import Backend, Cluster, Frontend, IPInterface, Pod
 from emu.plan.model import IPAddress, Plan
+from emu.trace import uplink_flows
 from emu.trace.changed import endpoint
 from emu.trace.model import Flow
 
@@ -39,6 +40,7 @@ class _Kinds:
             yield from self._services()
             yield from self._nodes()
             yield from self._published()
+        yield from uplink_flows.flows(self.cluster, self.pods)
 
     # --- kinds ----------------------------------------------------------------------------------------------------
 

@@ -84,8 +84,8 @@ def spelled(lab: Testbed) -> dict[str, str]:
         "nginx_veth": _link(node2, Role.HOST_VETH, nginx.key).name,
         "client_ip": str(client.addresses[0]),
         "client_veth": _link(node1, Role.HOST_VETH, client.key).name,
-        "vtep1": _link(node1, Role.TUNNEL).mac,
-        "vtep2": _link(node2, Role.TUNNEL).mac,
+        "vtep1": _tunnel_mac(node1),
+        "vtep2": _tunnel_mac(node2),
         "sep": endpoint_chain(node1, f"{nginx.addresses[0]}:80").name,
     }
 
@@ -94,6 +94,11 @@ def endpoint_chain(node: NetnsPlan, backend: str) -> Chain:
     """The kube-proxy chain that translates to this backend."""
     nat = next(table for table in node.tables if table.name == "nat")
     return next(c for c in nat.chains if any(rule.target_options.endswith(f" {backend}") for rule in c.rules))
+
+
+def _tunnel_mac(plan: NetnsPlan) -> str:
+    """ "" in a mode without tunnels."""
+    return next((link.mac for link in plan.links if link.role is Role.TUNNEL), "")
 
 
 def _link(plan: NetnsPlan, role: Role, owner: str = "") -> Link:
