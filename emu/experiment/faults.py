@@ -30,7 +30,9 @@ class Fault:
 
     link: str = ""  # node1:eth0, client:eth0: the cable is pulled; another interface is set down
     route: str = ""  # 10.244.2.0/24
-    ip_rule: str = json_name("ip_rule", default="")  # from 10.0.1.5: a part of a rule's text in `ip rule`: every one that has it
+    ip_rule: str = json_name(
+        "ip_rule", default=""
+    )  # from 10.0.1.5: a part of a rule's text in `ip rule`: every one that has it
     neighbor: str = ""  # 10.244.2.0
     fdb: str = ""  # flannel.1: its entries, those towards `to` alone if given
     process: str = ""  # a pattern for pkill -f

@@ -90,6 +90,11 @@ CALICO_RULES = (
     ("rpfilter", "ipt_rpfilter", "raw", "-A PREROUTING -m rpfilter --invert --validmark -j DROP"),
     ("NOTRACK", "xt_CT", "raw", "-A PREROUTING -p udp --dport 4789 -j NOTRACK"),
 )
+#: Those of the AWS VPC CNI and of a VPC alone.
+AWS_RULES = (
+    ("CONNMARK", "xt_connmark", "mangle", "-A PREROUTING -j CONNMARK --set-xmark 0x80/0x80"),
+    ("TTL", "xt_HL", "mangle", "-A PREROUTING -j TTL --ttl-inc 1"),
+)
 TRACE = "table inet t { chain c { type filter hook prerouting priority raw; meta nftrace set 1; }; }"
 
 
@@ -113,6 +118,11 @@ def _rule(variant: str, family: str, table: str, rule: str) -> Callable[[], str]
 def _calico_rules() -> Iterator[Trial]:
     for used, modules, table, rule in CALICO_RULES:
         yield Trial(f"iptables-nft: {used}", False, _calico_rule(table, rule), f"modprobe -a {modules}")
+
+
+def _aws_rules() -> Iterator[Trial]:
+    for used, modules, table, rule in AWS_RULES:
+        yield Trial(f"iptables-nft: {used}", False, _rule("nft", "iptables", table, rule), f"modprobe -a {modules}")
 
 
 def _calico_rule(table: str, rule: str) -> Callable[[], str]:
@@ -173,6 +183,7 @@ TRIALS = (
     ),
     *_rules(),
     *_calico_rules(),
+    *_aws_rules(),
     Trial("connection tracking entries", True, _conntrack, "modprobe nf_conntrack_netlink"),
     Trial("tracing through the rules", True, _trace, "modprobe nf_tables"),
     Trial("packet sockets", True, _packet_socket, "modprobe af_packet"),

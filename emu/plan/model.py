@@ -92,8 +92,8 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """`prefix_route` False: added so that the kernel makes no route to its network (`noprefixroute`). `connected` False:
-    somebody has taken away the route that the kernel made, as ptp does."""
+    """`prefix_route` False: added so that the kernel makes no route to its network (`noprefixroute`). `connected`
+    False: somebody has taken away the route that the kernel made, as ptp does."""
 
     dev: str
     address: IPInterface
