@@ -67,3 +67,12 @@ emu up "topologies/$topology"
 reference pod-to-pod-other-node client1 db:80
 reference pod-to-node client1 node2
 emu down
+
+topology=two-node-aws-vpc-secondary-enis
+emu up "topologies/$topology"
+web="$(emu get pods -l app=web -o name | sed -n 's,pod/,,;1p')" # on node1, with an address of eth1
+reference pod-to-pod-other-node client client2 --icmp
+reference pod-of-eth1-to-pod-other-node "$web" client2 --icmp
+reference pod-of-eth1-to-the-internet "$web" 203.0.113.10 --icmp
+reference pod-to-service client nginx-svc:80
+emu down

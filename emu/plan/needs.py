@@ -4,10 +4,11 @@ granted is `kernel.limits`' to know."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from emu.plan.model import IPAddress, NetnsKind, NetnsPlan, Plan, PodSandbox, Role
+from emu.plan.model import IPAddress, IPNetwork, NetnsKind, NetnsPlan, Plan, PodSandbox, Role
 
 FILES_FOR_THE_LAB, FILES_FOR_A_NETNS = 96, 3  # itself, a socket to change or read it, its first process
 _LABS_PROCESSES = 16  # the lab's own, its servers, and programs on their way
@@ -55,9 +56,10 @@ def neighbors(plan: Plan) -> Mapping[int, int]:
     the Node, and every Node to every other, by IP family. Permanent ones are not limited (`exempt_from_gc`, Linux
     net/core/neighbour.c). Two Pods of one bridge that talk have one more each."""
     uplinks = _uplinks(plan)
+    bare = _bare(plan, uplinks)
     found: Counter[int] = Counter()
     for space in plan.netns.values():
-        for version, count in _of_space(space, plan, uplinks).items():
+        for version, count in (_of_space(space, plan, uplinks) + _answered_for(space, bare)).items():
             found[version] += count
     return found
 
@@ -70,8 +72,27 @@ def _uplinks(plan: Plan) -> Counter[object]:
 def _subnets(space: NetnsPlan) -> Iterator[tuple[str, object]]:
     roles = {link.name: link.role for link in space.links}
     for each in space.addresses:
-        if roles.get(each.dev) is Role.UPLINK and each.address.network.num_addresses > 1:
+        if roles.get(each.dev) is Role.UPLINK and each.prefix_route and each.address.network.num_addresses > 1:
             yield each.dev, each.address.network
+
+
+def _bare(plan: Plan, subnets: Iterable[Any]) -> Mapping[object, frozenset[IPNetwork]]:
+    """By subnet of the Node network, the Pods that have an address of it and are no hosts on it: the network answers
+    for them, as a VPC does."""
+    pods = [each.address for space in plan.netns.values() if space.pod for each in space.addresses]
+    single = [address for address in pods if address.network.num_addresses == 1]
+    return {each: frozenset(address.network for address in single if address.ip in each) for each in subnets}
+
+
+def _answered_for(space: NetnsPlan, bare: Mapping[object, frozenset[IPNetwork]]) -> Counter[int]:
+    """Those that are not its own, and the gateway, on each uplink."""
+    own, counted = {route.dst for route in space.routes}, Counter[int]()
+    for _, network in _subnets(space):
+        if found := bare[network]:
+            counted[network.version] += len(found - own) + 1  # type: ignore[attr-defined]
+    for each in space.addresses:
+        counted[each.address.version] += not each.prefix_route
+    return counted
 
 
 def _of_space(space: NetnsPlan, plan: Plan, uplinks: Counter[object]) -> Counter[int]:

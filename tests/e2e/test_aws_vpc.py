@@ -1,4 +1,4 @@
-"""The AWS VPC CNI in running labs: every path, what the VPC drops, ENIs that come with Pods, answers that keep to eth0."""
+"""The AWS VPC CNI in running labs: every path, what the VPC drops, ENIs that come with Pods, answers by eth0."""
 
 from __future__ import annotations
 

@@ -54,6 +54,12 @@ def test_each_pod_is_a_neighbor_and_has_one_and_each_node_has_the_others(mode: s
     assert neighbors(plan(mode, nodes, pods)) == {4: nodes * pods * 2 + nodes * (nodes - 1)}
 
 
+def test_in_a_vpc_each_node_has_every_others_pods_and_each_eni_the_gateway() -> None:
+    """A Pod's own entry is permanent. A Node: its three Pods, the other Node and its three, the gateway on both ENIs.
+    The VPC's are permanent too, but for the internet's."""
+    assert neighbors(plan("aws-vpc", 2, 3)) == {4: 2 * (3 + 1 + 3 + 2) + 1}
+
+
 def test_both_families_have_a_table_each() -> None:
     found = neighbors(plan("flannel-vxlan", 2, 3, extra="family: ipv4-ipv6\n"))
     assert found == {4: 2 * 3 * 2 + 2, 6: 2 * 3 * 2 + 2}
