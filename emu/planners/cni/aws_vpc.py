@@ -45,9 +45,10 @@ OPTIONS
     randomize_snat: prng         prng, hashrandom or none: --random-fully, --random or neither
 
 LIMITS
-    IPv4. No Pods with security groups of their own (branch ENIs, vlan…), no second network card, no custom networking.
-    aws-node from 1.20 writes the CONNMARK rules of nat as an nftables table where it finds iptables in nft mode; here
-    they are iptables rules in both.
+    IPv4. No security groups, nor Pods with their own (branch ENIs, vlan…), no second network card, no custom
+    networking.
+    aws-node from 1.23 writes the CONNMARK rules of nat as an nftables table where it finds iptables in nft mode; here
+    they are iptables rules in both, as before.
     The route of eth1's address to its network, which aws-node deletes, is here not made (noprefixroute).
     ENIs are attached and not given back. AWS draws addresses at random; here they are in order.
 
