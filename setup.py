@@ -16,5 +16,5 @@ setup(
     package_data={"emu": ["**/*.yaml", "**/*.html", "**/*.c"]},
     install_requires=RUN,
     extras_require={"test": TEST},
-    entry_points={"console_scripts": ["emu = emu.main:main"]},
+    entry_points={"console_scripts": ["emu = emu.main:main", "kube-emu-cni = emu.cniplugin.main:main"]},
 )

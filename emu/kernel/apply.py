@@ -71,6 +71,11 @@ class Kernel:
         """KeyError when there is none of that name."""
         return self._handles[name].netns
 
+    def adopt(self, netns: Netns) -> None:
+        """A namespace that somebody else has made and keeps: only what a change says is changed there."""
+        handle = self._handles[netns.name] = Handle(netns)
+        handle.refresh()
+
     def apply(self, changes: Changes, new: Plan) -> None:
         """`new` is the plan the changes lead to: a link's other end is looked up there."""
         if any(change.old is None for change in changes.netns):

@@ -50,8 +50,8 @@ class Caller:
     def version(self, network: PluginList) -> None:
         """Raises PluginError for a plugin that does not speak the list's version."""
         for plugin in _plugins(network):
-            config = json.dumps({"cniVersion": network.version})
-            answer = self._call(plugin["type"], network.paths, config, {"CNI_COMMAND": "VERSION"}, "VERSION")
+            config = {"cniVersion": network.version}
+            answer = self.call(plugin["type"], network.paths, config, {"CNI_COMMAND": "VERSION"}, "VERSION")
             known = answer.get("supportedVersions", [])
             if network.version not in known:
                 what = f"CNI plugin {plugin['type']} does not speak {network.version}, the conflist's cniVersion"
@@ -60,7 +60,7 @@ class Caller:
     def status(self, network: PluginList, node: str) -> None:
         """Raises PluginError when a plugin cannot serve ADD."""
         for plugin in _plugins(network) if network.version == WITH_STATUS else ():
-            self._call(plugin["type"], network.paths, _config(network, plugin), _env("STATUS"), f"STATUS on {node}")
+            self.call(plugin["type"], network.paths, _config(network, plugin), _env("STATUS"), f"STATUS on {node}")
 
     def add(self, attachment: Attachment, netns: str) -> Result:
         """In the order of the list, each with the result of the one before. Raises PluginError at the first that
@@ -94,9 +94,9 @@ class Caller:
         listed = [{"containerID": each.container_id, "ifname": each.ifname} for each in valid]
         errors = []
         for plugin in _plugins(network):
-            config = _config(network, plugin, {VALID: listed})
+            config = _config(network, plugin, **{VALID: listed})
             try:
-                self._call(plugin["type"], network.paths, config, _env("GC"), f"GC on {node}")
+                self.call(plugin["type"], network.paths, config, _env("GC"), f"GC on {node}")
             except PluginError as error:
                 errors.append(error)
         return errors
@@ -116,16 +116,19 @@ class Caller:
             CNI_ARGS=";".join(f"{key}={value}" for key, value in attachment.args),
         )
         about = f"{command} for Pod {attachment.pod}"
-        answer = self._call(plugin["type"], network.paths, _config(network, plugin, more), env, about)
+        answer = self.call(plugin["type"], network.paths, _config(network, plugin, **more), env, about)
         if command == "ADD" and not answer:
             raise PluginError(f"CNI plugin {plugin['type']} ({about}): it succeeded without a result")
         return answer
 
-    def _call(self, kind: str, paths: Sequence[str], config: str, env: Mapping[str, str], about: str) -> Result:
+    def call(
+        self, kind: str, paths: Sequence[str], config: Mapping[str, Any], env: Mapping[str, str], about: str
+    ) -> Result:
+        """One plugin, once; {} when it says nothing. Raises PluginError with what it says of its failure."""
         program = find(kind, paths)
         path = {"CNI_PATH": ":".join(paths)}
         try:
-            done = self.run([program], config, {**self.environment, **path, **env})
+            done = self.run([program], json.dumps(config), {**self.environment, **path, **env})
         except KernelError as error:  # it cannot be started, or does not end
             raise PluginError(f"CNI plugin {kind} ({about}): {error.message}") from error
         if done.code:
@@ -160,10 +163,10 @@ def _env(command: str, **more: str) -> dict[str, str]:
     return {"CNI_COMMAND": command, **more}
 
 
-def _config(network: PluginList, plugin: Mapping[str, Any], more: Mapping[str, Any] = {}) -> str:
+def _config(network: PluginList, plugin: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """The plugin's own object, without what is between the list and the runtime."""
     own = {key: value for key, value in plugin.items() if key != "capabilities"}
-    return json.dumps({**own, "name": network.name, "cniVersion": network.version, **more})
+    return {**own, "name": network.name, "cniVersion": network.version, **more}
 
 
 def _runtime(plugin: Mapping[str, Any], attachment: Attachment) -> dict[str, Any]:

@@ -4,6 +4,7 @@ what they refuse is told, and the machine is not touched."""
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from emu.testbed.facade import Testbed
 
 pytestmark = pytest.mark.root
 
+ROOT = TWO_NODES.parents[1]
 BRIDGE, PTP = TWO_NODES.parent / "two-node-cni-bridge", TWO_NODES.parent / "two-node-cni-ptp"
 NETWORKS = "/var/lib/cni/networks/mynet"
 #: Passes on what the plugin before has made, unless a file says otherwise; writes down how it was called.
@@ -184,3 +186,24 @@ def test_plugins_keep_their_state_on_their_node_and_not_on_the_machine(testbed: 
 
     testbed(inside, topology=PTP)
     assert Path(NETWORKS).parent.exists() == before
+
+
+def test_a_built_in_mode_is_a_plugin_too_whose_paths_are_as_predicted(testbed: Labs, tmp_path: Path) -> None:
+    def inside(lab: Testbed) -> None:
+        result = lab.trace("a", "b:80")
+        assert result.ok, trace_text(result, color=False)
+        before = len(out(lab, "node1", "ip -o link show type veth").splitlines())
+        lab.delete([("Pod", "default", "b")])
+        wait_until(lambda: is_gone(lab, "Pod", "b"), "b has gone")
+        assert len(out(lab, "node1", "ip -o link show type veth").splitlines()) == before - 1
+
+    program = tmp_path / "kube-emu-cni"
+    program.write_text(f"#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m emu.cniplugin.main\n")
+    program.chmod(0o755)
+    ipam = {"type": "host-local", "ranges": [[{"subnet": "{{.PodCIDR}}"}]]}
+    plugin = {"type": "kube-emu-cni", "mode": "calico", "podNetworks": ["10.244.0.0/16"], "ipam": ipam}
+    conflist = {"cniVersion": "1.0.0", "name": "ours", "plugins": (plugin,)}
+    paths = (str(tmp_path), "/opt/cni/bin", "/usr/lib/cni")
+    two = [CLIENT.replace("NAME", name) for name in ("a", "b")]
+    cni = Cni(mode="plugins", conflist=conflist, bin_dir=paths)
+    testbed(inside, manifests="---".join(two), cni=cni, dns=Dns(replicas=0))
