@@ -80,6 +80,8 @@ def _decoder(hint: Any) -> Decoder:
         return _list_decoder(args)
     if args[1] is str:
         return _string_map
+    if args[1] is int:
+        return _integer_map
     return _plain_map
 
 
@@ -266,6 +268,18 @@ def _string_map(value: Any, ignored: set[str]) -> Mapping[str, str]:
                 result[key] = "" if item is None else _string(item, ignored)
             except Wrong as wrong:
                 raise wrong.under(key) from None
+    return result
+
+
+def _integer_map(value: Any, ignored: set[str]) -> Mapping[str, int]:
+    if not isinstance(value, dict):
+        raise Wrong(f"is {_kind(value)}, must be a mapping")
+    result = {}
+    for key, item in value.items():
+        try:
+            result[key] = _integer(item, ignored)
+        except Wrong as wrong:
+            raise wrong.under(key) from None
     return result
 
 

@@ -31,6 +31,9 @@ def check(fabric: Fabric) -> None:
     for index, name in enumerate(fabric.switches):
         if not _IFNAME.fullmatch(name):
             raise Wrong(f"is {name}, must be 1-15 letters, digits, -, _ and .", *path, "switches", index)
+    for switch, mtu in fabric.switch_mtu.items():
+        _known(switch, fabric, "switch_mtu")
+        rules.between(mtu, 1280, 65535, *path, "switch_mtu", switch)
     if fabric.kind == VPC:
         _vpc(fabric)
     _tree(fabric)
@@ -40,7 +43,7 @@ def check(fabric: Fabric) -> None:
 
 def _vpc(fabric: Fabric) -> None:
     """It routes between its subnets by itself, and always by addresses."""
-    for field, given in (("links", fabric.links), ("routers", fabric.routers)):
+    for field, given in (("links", fabric.links), ("routers", fabric.routers), ("switch_mtu", fabric.switch_mtu)):
         if given:
             raise Wrong("must not be there with kind vpc, which joins its subnets itself", "fabric", field)
     if fabric.forwards != FORWARDS[0]:

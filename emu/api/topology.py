@@ -27,7 +27,9 @@ class RouterEntry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fabric:
     """Switches of the Node network. Nodes name theirs in `switch`; `links` join switches: ((a, b), …). Routers join
-    racks, which are the switches that links make one (`api.racks`); each rack has a Node network of its own.
+    racks, which are the switches that links make one (`api.racks`); each rack has a Node network of its own. A switch
+    that takes less than the Nodes on it believe (`switch_mtu`) drops what is longer, and a router that has a port on it
+    says so.
 
     `kind` vpc: a cloud's network in place of all that. Each uplink leads to the VPC, which delivers by the table of
     whom it has given which address; a name in `switches` is then only the subnet that a Node is in."""
@@ -36,8 +38,12 @@ class Fabric:
     switches: tuple[str, ...] = ("fabric",)
     links: tuple[tuple[str, str], ...] = ()
     routers: tuple[RouterEntry, ...] = ()
-    mtu: int = 1500  # or what the CNI mode brings
+    mtu: int = 1500  # of the Nodes' uplinks and of all else that the file does not say; or what the CNI mode brings
+    switch_mtu: Mapping[str, int] = json_name("switch_mtu", default_factory=dict)  # of a switch and its routers
     forwards: str = "everything"  # or node-addresses, as a cloud's: packets of the Node networks alone
+
+    def mtu_of(self, switch: str) -> int:
+        return self.switch_mtu.get(switch, self.mtu)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,8 @@ def trace(call: Call) -> Any:
             request["target"],
             tuple(request.get("command", ())),
             request.get("proto", ""),
+            size=request.get("size"),
+            df=bool(request.get("df")),
             started=partial(_hang_up, call.until),
         )
     return trace_answer(result, color=bool(request.get("color")))

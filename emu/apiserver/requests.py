@@ -90,5 +90,8 @@ def trace(testbed: Testbed, request: Request) -> Answer:
     for name in ("source", "target"):
         if not isinstance(body.get(name), str):
             raise ApiError(400, "BadRequest", f"{name} is missing")
-    result = testbed.trace(body["source"], body["target"], tuple(body.get("command", ())), body.get("proto", ""))
+    if not isinstance(body.get("size"), int | None):
+        raise ApiError(400, "BadRequest", "size is no number")
+    asked = (body["source"], body["target"], tuple(body.get("command", ())), body.get("proto", ""))
+    result = testbed.trace(*asked, size=body.get("size"), df=bool(body.get("df")))
     return trace_answer(result, color=bool(body.get("color")))

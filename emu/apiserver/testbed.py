@@ -65,6 +65,8 @@ class Testbed(Protocol):
         command: tuple[str, ...] = (),
         proto: str = "",
         *,
+        size: int | None = None,
+        df: bool = False,
         started: Callable[[Program], None] = ...,
     ) -> TraceResult: ...
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from emu.capture.fragments import VXLAN_PORTS
 from emu.capture.frame import RAW, Frame
 from emu.capture.ip import ETH_ARP, ETH_IPV4, ETH_IPV6, IPIP, UDP, Ethernet, Ip, ethernet, ip
 from emu.capture.transport import Transport, transport
 from emu.trace.model import Encapsulation, Headers, PacketRecord
 
-VXLAN_PORTS = frozenset({8472, 4789})  # the kernel's (and Flannel's) own, IANA's
 _VNI_GIVEN = 0x08
 
 
@@ -43,7 +43,7 @@ def decode(frame: Frame) -> PacketRecord:
     if (vni := _vxlan(outer)) is not None:
         return _tunnelled(frame, link, outer, vni)
     if outer.proto == IPIP and outer.fragment <= 0 and (inner := ip(outer.payload)):
-        return _record(frame, None, inner, _encapsulation("ipip", outer, link))
+        return _record(frame, None, inner, _encapsulation("ipip", outer, link, pieces=frame.pieces))
     return _record(frame, link, outer)
 
 
@@ -51,7 +51,7 @@ def _tunnelled(frame: Frame, link: Ethernet | None, outer: Ip, vni: int) -> Pack
     inside = ethernet(outer.payload[16:])
     inner = ip(inside.payload) if inside and inside.kind in (ETH_IPV4, ETH_IPV6) else None
     summary = "" if inner else _summary(frame, inside)
-    return _record(frame, inside, inner, _encapsulation("vxlan", outer, link, vni), summary)
+    return _record(frame, inside, inner, _encapsulation("vxlan", outer, link, vni, frame.pieces), summary)
 
 
 def _vxlan(packet: Ip) -> int | None:
@@ -70,12 +70,13 @@ def _record(
     summary: str = "",
 ) -> PacketRecord:
     behind = transport(inner) if inner else None
+    pieces = frame.inner_pieces if encapsulation else frame.pieces
     return PacketRecord(
         point=frame.point,
         time_ns=frame.time_ns,
         direction=frame.direction,
         length=frame.length,
-        inner=_headers(inner, behind) if inner and behind else None,
+        inner=_headers(inner, behind, pieces) if inner and behind else None,
         encapsulation=encapsulation,
         src_mac=link.src if link else "",
         dst_mac=link.dst if link else "",
@@ -85,7 +86,7 @@ def _record(
     )
 
 
-def _headers(packet: Ip, behind: Transport) -> Headers:
+def _headers(packet: Ip, behind: Transport, pieces: int) -> Headers:
     return Headers(
         src=packet.src,
         dst=packet.dst,
@@ -94,16 +95,17 @@ def _headers(packet: Ip, behind: Transport) -> Headers:
         dport=behind.dport,
         ttl=packet.ttl,
         note=behind.note,
+        fragments=pieces,
     )
 
 
-def _encapsulation(kind: str, outer: Ip, link: Ethernet | None, vni: int = 0) -> Encapsulation:
+def _encapsulation(kind: str, outer: Ip, link: Ethernet | None, vni: int = 0, pieces: int = 0) -> Encapsulation:
     data = outer.payload
     ports = (int.from_bytes(data[:2], "big"), int.from_bytes(data[2:4], "big"))
     behind = Transport("udp", *ports) if kind == "vxlan" else Transport("ipip")
     return Encapsulation(
         kind=kind,
-        outer=_headers(outer, behind),
+        outer=_headers(outer, behind, pieces),
         vni=vni,
         outer_src_mac=link.src if link else "",
         outer_dst_mac=link.dst if link else "",

@@ -14,7 +14,8 @@ GSO = "gso"  # larger than the MTU: still to be cut into packets, in the kernel 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`length` is what was on the wire, if `data` holds less of it."""
+    """`length` is what was on the wire, if `data` holds less of it. Where it has been put together: of how many pieces,
+    and of how many the packet inside a tunnel; else 0."""
 
     point: CapturePoint
     time_ns: int
@@ -23,6 +24,8 @@ class Frame:
     length: int
     flags: tuple[str, ...] = ()
     linktype: int = ETHERNET
+    pieces: int = 0
+    inner_pieces: int = 0
 
 
 @dataclass(frozen=True, slots=True)

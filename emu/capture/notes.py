@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emu.capture.ip import ICMP
+from emu.capture.ip import ICMP, ICMP6
 
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"HTTP/1.")
@@ -32,7 +32,7 @@ _ICMP6 = {
     (1, 3): "unreachable: host",
     (1, 4): "unreachable: port",
     (1, None): "unreachable",
-    (2, None): "fragmentation needed",
+    (2, None): "packet too big",
     (3, None): "time exceeded",
     (4, None): "parameter problem",
     (133, None): "router solicitation",
@@ -67,8 +67,13 @@ def tcp(flags: int, body: bytes, *, dns: bool = False) -> str:
     return "FIN" if flags & _FIN else "ACK"
 
 
-def icmp(proto: int, kind: int, code: int) -> str:
+def icmp(proto: int, kind: int, code: int, rest: bytes = b"") -> str:
+    """`rest`: the four bytes behind the checksum, where it is said what would fit."""
     known = _ICMP if proto == ICMP else _ICMP6
+    if (proto, kind, code) == (ICMP, 3, 4):
+        return f"{known[kind, code]}, mtu {int.from_bytes(rest[2:4], 'big')}"
+    if (proto, kind) == (ICMP6, 2):
+        return f"{known[kind, None]}, mtu {int.from_bytes(rest, 'big')}"
     return known.get((kind, code)) or known.get((kind, None)) or f"type {kind} code {code}"
 
 

@@ -72,8 +72,10 @@ class LabClient:
             texts = (each.read().decode(errors="replace") for each in (out, err))
             return Ran(status if in_time else -1, *texts)
 
-    def trace(self, source: str, target: str, proto: str = "") -> TraceResult:
-        body = {"source": source, "target": target, "proto": proto}
+    def trace(
+        self, source: str, target: str, proto: str = "", *, size: int | None = None, df: bool = False
+    ) -> TraceResult:
+        body = {"source": source, "target": target, "proto": proto, "size": size, "df": df}
         return tracejson.trace_result(json.loads(self._client.send("POST", "/emu/v1/trace", body)["json"]))
 
     def capture(self, selectors: Sequence[str], file: Path) -> Recorded:

@@ -44,7 +44,8 @@ def _switched(cluster: Cluster) -> Iterator[Fragment]:
     yield _fabric(cluster.name, cluster.seed, fabric, homes, filtered)
     yield from addresscheck.plan(cluster)
     for router in cluster.routers:
-        yield _router((cluster.name, router.name), cluster.seed, router, fabric.mtu, cluster.families)
+        mtus = tuple(fabric.mtu_of(port.switch) for port in router.ports)
+        yield _router((cluster.name, router.name), cluster.seed, router, mtus, cluster.families)
 
 
 def _vpc(cluster: Cluster) -> Iterator[Fragment]:
@@ -92,12 +93,11 @@ def ipv6_off(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
 
 
 def _make_fabric(seed: int, fabric: Fabric, homes: Homes, filtered: tuple[int, ...]) -> NetnsPlan:
-    mtu = fabric.mtu
-    links = [_switch(seed, name, mtu) for name in fabric.switches]
+    links = [_switch(seed, name, fabric.mtu_of(name)) for name in fabric.switches]
     for a, b in fabric.links:
-        links += [_port(seed, mtu, a, b, (names.FABRIC_NETNS, names.switch_port(seed, b, a)))]
-        links += [_port(seed, mtu, b, a, (names.FABRIC_NETNS, names.switch_port(seed, a, b)))]
-    links += [_port(seed, mtu, switch, name, (name, dev)) for switch, name, dev in homes]
+        links += [_port(seed, fabric.mtu_of(a), a, b, (names.FABRIC_NETNS, names.switch_port(seed, b, a)))]
+        links += [_port(seed, fabric.mtu_of(b), b, a, (names.FABRIC_NETNS, names.switch_port(seed, a, b)))]
+    links += [_port(seed, fabric.mtu_of(switch), switch, name, (name, dev)) for switch, name, dev in homes]
     return NetnsPlan(
         name=names.FABRIC_NETNS,
         kind=NetnsKind.FABRIC,
@@ -158,14 +158,16 @@ def _uplink(seed: int, owner: str, dev: str, end: tuple[str, str], mtu: int) -> 
     )
 
 
-def _make_router(seed: int, router: Router, mtu: int, families: tuple[int, ...]) -> NetnsPlan:
+def _make_router(seed: int, router: Router, mtus: tuple[int, ...], families: tuple[int, ...]) -> NetnsPlan:
+    """`mtus` of its ports, which know what their switch takes."""
     dev_to = {interface.network: port.dev for port in router.ports for interface in port.addresses}
     return NetnsPlan(
         name=router.name,
         kind=NetnsKind.ROUTER,
         owner=router.name,
         links=tuple(
-            _uplink(seed, router.name, port.dev, _port_of(seed, port.switch, router.name), mtu) for port in router.ports
+            _uplink(seed, router.name, port.dev, _port_of(seed, port.switch, router.name), mtu)
+            for port, mtu in zip(router.ports, mtus, strict=True)
         ),
         addresses=tuple(Address(dev=port.dev, address=each) for port in router.ports for each in port.addresses),
         routes=tuple(

@@ -66,8 +66,9 @@ def _result(result: TraceResult) -> Iterator[str]:
     yield from (f'<p class="bad">drift: {escape(each)}</p>\n' for each in result.drift)
     index = words.nearest(result)
     path = result.prediction.paths[index] if index is not None else None
-    yield from _leg("Forward", path.forward if path else None, result.observed.forward)
-    yield from _leg("Reply", path.reply if path else None, result.observed.reply)
+    agreed = result.matched is not None
+    yield from _leg("Forward", path.forward if path else None, result.observed.forward, agreed)
+    yield from _leg("Reply", path.reply if path else None, result.observed.reply, agreed)
     yield from (f'<p class="dim">{escape(each)}</p>' for each in result.warnings)
     if result.dropped_by_capture:
         yield f'<p class="bad">{result.dropped_by_capture} packets were lost by the capture</p>'
@@ -76,10 +77,10 @@ def _result(result: TraceResult) -> Iterator[str]:
     yield "</details>\n"
 
 
-def _leg(name: str, expected: Leg | None, got: Leg | None) -> Iterator[str]:
+def _leg(name: str, expected: Leg | None, got: Leg | None, agreed: bool) -> Iterator[str]:
     if expected is None and got is None:
         return
-    ended = words.ended(expected, got)
+    ended = words.ended(expected, got, agreed=agreed)
     rows = side_by_side(expected, got)
     yield f'<h3>{name} <span class="dim">{escape(ended)}</span></h3>\n'
     if not rows:

@@ -55,10 +55,11 @@ def _lines(result: TraceResult, pen: _Pen) -> Iterator[str]:
     yield from (f"    {line}" for line in rest)
     index = words.nearest(result)
     path = result.prediction.paths[index] if index is not None else None
-    yield from _leg("forward", path.forward if path else None, result.observed.forward, pen)
+    agreed = result.matched is not None
+    yield from _leg("forward", path.forward if path else None, result.observed.forward, agreed, pen)
     expected = path.reply if path else None
     if expected or result.observed.reply:
-        yield from _leg("reply", expected, result.observed.reply, pen)
+        yield from _leg("reply", expected, result.observed.reply, agreed, pen)
     yield from _notes(result, pen)
 
 
@@ -75,10 +76,8 @@ def _notes(result: TraceResult, pen: _Pen) -> Iterator[str]:
         yield from _labelled(kind, lines, pen, style="bad" if kind == "drift" else "dim", indent=0)
 
 
-def _leg(name: str, expected: Leg | None, got: Leg | None, pen: _Pen) -> Iterator[str]:
-    ended = (
-        words.unseen(expected) if words.nowhere(expected, got) else words.ending(got) if got else "nothing came back"
-    )
+def _leg(name: str, expected: Leg | None, got: Leg | None, agreed: bool, pen: _Pen) -> Iterator[str]:
+    ended = words.ended(expected, got, agreed=agreed)
     yield ""
     yield from _labelled(name, _wrap(ended, WIDTH - _LABEL), pen, style="place", indent=0)
     if got and got.origin:

@@ -13,8 +13,9 @@ ARROW = {Direction.IN: "→|", Direction.OUT: "|→"}
 
 
 def title(flow: Flow) -> str:
-    asked = f"{flow.netns} → {flow.dst}{f':{flow.dport}' if flow.dport else ''} ({flow.proto})"
-    return f"{flow.label} ({flow.proto})" if flow.label else asked
+    ends = flow.label or f"{flow.netns} → {flow.dst}{f':{flow.dport}' if flow.dport else ''}"
+    size = f", {flow.size} bytes" if flow.size is not None else ""
+    return f"{ends} ({flow.proto}{size}{', not to be fragmented' * flow.df})"
 
 
 def outcome(result: TraceResult) -> str:
@@ -41,10 +42,13 @@ def ending(leg: Leg) -> str:
     return f"{leg.verdict}: {leg.reason}" if leg.reason else str(leg.verdict)
 
 
-def ended(expected: Leg | None, got: Leg | None) -> str:
-    """How a leg went, for its heading."""
+def ended(expected: Leg | None, got: Leg | None, *, agreed: bool) -> str:
+    """How a leg went, for its heading. Why a packet is not seen any more is no packet's to show: where it was to be so
+    (`agreed`), the prediction says it."""
     if nowhere(expected, got):
         return unseen(expected)
+    if agreed and expected and got and expected.verdict is got.verdict is Verdict.DROPPED and got.hops:
+        return f"dropped: {expected.reason}" + (f" ({got.reason})" if got.reason not in ("", expected.reason) else "")
     return ending(got) if got else "nothing came back"
 
 
@@ -60,7 +64,11 @@ def unseen(leg: Leg | None) -> str:
 def packet(headers: Headers) -> str:
     """`10.244.1.2:40000 → 10.96.0.10:53 udp ttl 64 SYN`."""
     note = f"  {headers.note}" if headers.note else ""
-    return f"{flow_text(headers)}  {headers.proto} ttl {headers.ttl}{note}"
+    return f"{flow_text(headers)}  {headers.proto} ttl {headers.ttl}{note}{_pieces(headers)}"
+
+
+def _pieces(headers: Headers) -> str:
+    return f"  in {headers.fragments} fragments" if headers.fragments else ""
 
 
 def tunnel(hop: Hop) -> str:
@@ -69,7 +77,8 @@ def tunnel(hop: Hop) -> str:
         return ""
     outer = hop.encapsulation
     vni = f" {outer.vni}" if outer.vni else ""
-    return f"{outer.kind.upper()}{vni} in {flow_text(outer.outer)}  {outer.outer.proto} ttl {outer.outer.ttl}"
+    said = f"{outer.kind.upper()}{vni} in {flow_text(outer.outer)}  {outer.outer.proto} ttl {outer.outer.ttl}"
+    return said + _pieces(outer.outer)
 
 
 def causes(of_hop: Sequence[Cause]) -> list[tuple[str, str, str]]:

@@ -38,13 +38,15 @@ class Testbed(Reconciler):
         command: Sequence[str] = (),
         proto: str = "",
         *,
+        size: int | None = None,
+        df: bool = False,
         started: Callable[[Child], None] = lambda _: None,
     ) -> TraceResult:
         """Predict, send one request (or run `command` in the source), watch, compare. See `testbed.targets` for what
         source and target may be. `started` is told the command's process."""
         self.converge()
         cluster, plan = self._current()
-        flow = targets.flow(cluster, source, target, proto)
+        flow = targets.flow(cluster, source, target, proto, size=size, df=df)
         return self._trace(plan, flow, self._running(flow, command, started) if command else None)
 
     def verify(self, progress: Progress = lambda *_: None, fd: int | None = None) -> tuple[TraceResult, ...]:

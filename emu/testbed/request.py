@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from emu.trace.model import Flow
+from emu.trace.sizes import TOO_LONG
 
 TIMEOUT_S = 1.5  # a dropped packet is known by silence; TCP repeats its SYN after 1 s
 UNREACHABLE_S = 4.0  # a router asks three times, a second apart, for the MAC of a next hop before it gives up
 
 IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
+#: What the kernel remembers of earlier answers (path MTU) is not asked, so that each trace is as if it were the first.
+PROBE, OMIT = 3, 5  # with "don't fragment", without
+_ORIGIN_LOCAL = 1  # SO_EE_ORIGIN_LOCAL
 
 #: Source ports and echo identifiers, none used twice for long: a request like an earlier one that conntrack remembers
 #: is no new flow, and passes the nat table by.
@@ -28,11 +33,13 @@ OpenSocket = Callable[[int, int, int], socket.socket]  # (family, type, protocol
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How a request ended. `sport` is the source port used (ICMP: the echo identifier)."""
+    """How a request ended. `sport` is the source port used (ICMP: the echo identifier). `unsent`: why the kernel did
+    not send it."""
 
     sport: int
     text: str
     ok: bool
+    unsent: str = ""
 
 
 def send(flow: Flow, open_socket: OpenSocket, timeout_s: float = TIMEOUT_S) -> Reply:
@@ -72,13 +79,21 @@ def _udp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
         sport = sock.getsockname()[1]
         sock.settimeout(timeout_s)
         _hear_errors(sock)
+        _fragments(sock, flow)
         try:
             sock.connect((str(flow.dst), flow.dport))
-            sock.send(_dns_question() if flow.dport == 53 else b"hostname")
+            sock.send(_datagram(flow))
             answer = sock.recv(4096)
         except OSError as error:
-            return Reply(sport, _words(error), ok=False)
+            return _failed(sport, error, sock)
         return Reply(sport, f"{len(answer)} bytes" if flow.dport == 53 else answer.decode(errors="replace"), ok=True)
+
+
+def _datagram(flow: Flow) -> bytes:
+    """What netexec answers: it takes blanks off at the end."""
+    if flow.size is None and flow.dport == 53:
+        return _dns_question()
+    return b"hostname" if flow.size is None else b"hostname"[: flow.size].ljust(flow.size)
 
 
 def _dns_question() -> bytes:
@@ -92,21 +107,51 @@ def _icmp(flow: Flow, open_socket: OpenSocket, timeout_s: float) -> Reply:
     v6 = flow.dst.version == 6
     protocol, request, reply = (58, 128, 129) if v6 else (socket.IPPROTO_ICMP, 8, 0)
     identifier = flow.sport or next(_fresh)
-    body = struct.pack("!HH", identifier, 1) + b"kube-emu trace.." + os.urandom(8)
+    body = struct.pack("!HH", identifier, 1) + _payload(flow)
     checksum = 0 if v6 else _checksum(struct.pack("!BBH", request, 0, 0) + body)
     with open_socket(_family(flow), socket.SOCK_RAW, protocol) as sock:
         sock.settimeout(timeout_s)
         _hear_errors(sock)
+        _fragments(sock, flow)
         try:
             sock.connect((str(flow.dst), 0))
             sock.send(struct.pack("!BBH", request, 0, checksum) + body)
             while True:
-                packet = sock.recv(2048)
+                packet = sock.recv(65536)
                 message = packet if v6 else packet[(packet[0] & 15) * 4 :]
                 if message[0] == reply and message[4:6] == body[:2]:
                     return Reply(identifier, "echo reply", ok=True)
         except OSError as error:
-            return Reply(identifier, _words(error), ok=False)
+            return _failed(identifier, error, sock)
+
+
+def _payload(flow: Flow) -> bytes:
+    """Unlike that of any other request, as far as there is room."""
+    if flow.size is None:
+        return b"kube-emu trace.." + os.urandom(8)
+    return os.urandom(min(8, flow.size)).ljust(flow.size, b".")
+
+
+def _fragments(sock: socket.socket, flow: Flow) -> None:
+    v6 = sock.family == socket.AF_INET6
+    level, option = (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER) if v6 else (socket.IPPROTO_IP, IP_MTU_DISCOVER)
+    if flow.size is not None:
+        sock.setsockopt(level, option, PROBE if flow.df else OMIT)
+
+
+def _failed(sport: int, error: OSError, sock: socket.socket) -> Reply:
+    """Too long: the kernel says in the socket's error queue who did not take it, and what it would take (ip(7))."""
+    if error.errno != errno.EMSGSIZE:
+        return Reply(sport, _words(error), ok=False)
+    try:
+        _, ancillary, _, _ = sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)
+    except OSError:
+        return Reply(sport, _words(error), ok=False)
+    _, origin, _, _, _, mtu, _ = struct.unpack_from("=IBBBBII", ancillary[0][2])
+    if origin == _ORIGIN_LOCAL:
+        return Reply(sport, f"{TOO_LONG}, mtu {mtu}", ok=False, unsent=f"{TOO_LONG}, mtu {mtu}")
+    told = "packet too big" if sock.family == socket.AF_INET6 else "fragmentation needed"
+    return Reply(sport, f"{told}, mtu {mtu}", ok=False)
 
 
 def _hear_errors(sock: socket.socket) -> None:
@@ -118,7 +163,7 @@ def _hear_errors(sock: socket.socket) -> None:
 
 def _checksum(data: bytes) -> int:
     """RFC 1071."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
 

@@ -13,6 +13,7 @@ from emu.errors import InputError, NotFound
 from emu.names import pod_netns
 from emu.trace.model import Flow
 
+MOST = 65507  # bytes of payload in the longest IPv4 packet
 DEFAULT_PORT = {"tcp": 80, "udp": 53, "icmp": 0}
 
 
@@ -89,16 +90,27 @@ def target(cluster: Cluster, text: str) -> Target:
     )
 
 
-def flow(cluster: Cluster, source_text: str, target_text: str, proto: str = "") -> Flow:
+def flow(
+    cluster: Cluster, source_text: str, target_text: str, proto: str = "", *, size: int | None = None, df: bool = False
+) -> Flow:
+    """`size` and `df` as in Flow."""
     netns, label = source(cluster, source_text)
     found = target(cluster, target_text)
     chosen = proto or found.protocol or ("tcp" if found.port else "icmp")
+    if size is not None and chosen == "tcp":
+        raise InputError("a size is that of one packet, and TCP sends as it likes", hint="--icmp, or --udp")
+    if size is not None and not 0 <= size <= MOST:
+        raise InputError(f"the size is {size}, must be 0-{MOST}")
+    if df and size is None:
+        raise InputError("of what size is the packet that must not be fragmented?", hint="--size BYTES")
     return Flow(
         netns=netns,
         dst=found.address,
         proto=chosen,
         dport=0 if chosen == "icmp" else found.port or DEFAULT_PORT[chosen],
         label=f"{label} → {target_text}",
+        size=size,
+        df=df,
     )
 
 

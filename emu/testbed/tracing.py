@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from emu.capture.decode import records
+from emu.capture.fragments import joined
 from emu.capture.points import all_points
 from emu.capture.recorder import Recorder, opener
 from emu.kernel.netns import Netns, socket_in
@@ -17,7 +18,7 @@ from emu.trace.compare import compare
 from emu.trace.correlate import correlate
 from emu.trace.explain import explain
 from emu.trace.flooding import without_copies
-from emu.trace.model import CapturePoint, Flow, Headers, Hop, Prediction, TraceResult
+from emu.trace.model import CapturePoint, Flow, Headers, Hop, Path, Prediction, TraceResult
 from emu.trace.predict import predict
 
 Send = Callable[[Flow], request.Reply]
@@ -39,10 +40,10 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
             recorder.settle()
         finally:
             capture = recorder.stop()
-        taken, notes = without_copies(records(capture.frames), plan)
+        taken, notes = without_copies(records(joined(capture.frames)), plan)
         with KernelLookup(netns_of, rules) as lookup:
             seen = correlate(taken, sent, [each.leaving for each in lookup.requests(sent)])
-            observed = explain(seen, plan, lookup, flow)
+            observed = _unsent(explain(seen, plan, lookup, flow), reply.unsent)
         unseen = send is not None and not seen.forward.hops and bool(_first_hops(prediction))
         warnings = (*notes, *_warnings(recorder), *([_sent_nothing(flow)] if unseen else []))
     matched, difference = compare(prediction, observed, plan.netns.keys() - set(rules.lost))
@@ -63,6 +64,13 @@ def _request(flow: Flow, prediction: Prediction, netns_of: NetnsOf) -> request.R
     slow = any(hop.inner.note == UNREACHABLE for path in prediction.paths if path.reply for hop in path.reply.hops)
     timeout_s = request.UNREACHABLE_S if slow else request.TIMEOUT_S
     return request.send(flow, lambda *how: socket_in(netns_of(flow.netns), *how), timeout_s)
+
+
+def _unsent(observed: Path, why: str) -> Path:
+    """Of what was seen nowhere the sender's kernel may have said why."""
+    if observed.forward.hops or not why:
+        return observed
+    return replace(observed, forward=replace(observed.forward, reason=why))
 
 
 def _first_hops(prediction: Prediction) -> tuple[Hop, ...]:

@@ -38,6 +38,9 @@ def between(before: Hop, after: Hop) -> Iterator[str]:
         yield f"outer ttl {old.outer.ttl} → {new.outer.ttl}"
     if old and not new:
         yield f"{old.kind.upper()} taken off"
+    for what, was, now in (("", a, b), *([("outer packet ", old.outer, new.outer)] if old and new else ())):
+        if was.fragments != now.fragments:
+            yield f"{what}in {now.fragments} fragments" if now.fragments else f"{what}put together"
     if (before.src_mac, before.dst_mac) != (after.src_mac, after.dst_mac) and after.src_mac and after.dst_mac:
         yield f"frame from {after.src_mac} to {after.dst_mac}"
 

@@ -9,8 +9,9 @@ from enum import Enum, auto
 from emu.trace.changed import flow_text
 from emu.trace.compare_causes import missing_cause
 from emu.trace.model import Difference, Direction, Encapsulation, Headers, Hop, Leg, Path, Prediction
+from emu.trace.sizes import TOO_LONG
 
-_NOTES = ("SYN-ACK", "RST", "echo reply", "echo request", "unreachable")
+_NOTES = ("SYN-ACK", "RST", "echo reply", "echo request", "unreachable", "fragmentation needed", "packet too big")
 
 
 def compare(
@@ -93,7 +94,12 @@ def _path(predicted: Path, observed: Path, asked: Collection[str] = ()) -> tuple
 
 
 def _end(name: str, expected: Leg, got: Leg) -> Difference | None:
-    """How it ended, where that could be seen: what was seen nowhere may have come as far over lo as predicted."""
+    """How it ended, where that could be seen: what was seen nowhere may have come as far over lo as predicted. Of what
+    was too long to be sent the sender's kernel has said so."""
+    said = next((leg.reason for leg in (expected, got) if leg.reason.startswith(TOO_LONG)), "")
+    if said and not expected.hops and not got.hops and expected.reason != got.reason:
+        what = f"{name}: expected {expected.reason or 'it to be sent'}, got {got.reason or 'it sent'}"
+        return Difference(leg=name, index=0, expected=None, observed=None, what=what)
     if expected.verdict is got.verdict or not got.hops:
         return None
     index = len(got.hops) - 1
@@ -163,12 +169,18 @@ def _headers(prefix: str, expected: Headers, got: Headers) -> Iterator[str]:
         a, b = getattr(expected, name), getattr(got, name)
         if a != b:
             yield f"expected {prefix}{name} {a}, got {b}"
+    if expected.fragments != got.fragments:
+        yield f"expected {prefix}{pieces(expected)}, got {pieces(got)}"
     for name in ("sport", "dport"):
         a, b = getattr(expected, name), getattr(got, name)
         if a and a != b:
             yield f"expected {prefix}{name} {a}, got {b}"
     if _kind(expected.note) and _kind(got.note) and _kind(expected.note) != _kind(got.note):
         yield f"expected {expected.note}, got {got.note}"
+
+
+def pieces(headers: Headers) -> str:
+    return f"{headers.fragments} fragments" if headers.fragments else "a whole packet"
 
 
 def _kind(note: str) -> str:

@@ -14,7 +14,7 @@ from emu.trace.conntrack import ICMP, Tuple, tuple_of
 from emu.trace.model import Direction, Flow, Headers, Hop, Leg, PacketRecord, Path, Verdict
 
 OPENING = {"tcp": "SYN", "icmp": "echo request", "icmp6": "echo request"}
-ERRORS = ("unreachable", "time exceeded", "fragmentation needed", "parameter problem")
+ERRORS = ("unreachable", "time exceeded", "fragmentation needed", "packet too big", "parameter problem")
 
 
 def correlate(records: Iterable[PacketRecord], flow: Flow, translated: Collection[Tuple] = ()) -> Path:

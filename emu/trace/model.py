@@ -39,7 +39,8 @@ class Direction(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headers:
     """One IP header and the transport header behind it. Ports are 0 where there are none; for ICMP echo
-    `sport` is the identifier. `proto`: tcp, udp, icmp, icmp6, sctp, ipip, or the number as text."""
+    `sport` is the identifier. `proto`: tcp, udp, icmp, icmp6, sctp, ipip, or the number as text. `fragments`: in how
+    many pieces the packet is on the way; 0 for one that is whole."""
 
     src: IPAddress
     dst: IPAddress
@@ -48,6 +49,7 @@ class Headers:
     dport: int = 0
     ttl: int = 64
     note: str = ""  # SYN, SYN-ACK, echo request, echo reply, unreachable: port, …
+    fragments: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,8 @@ class Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """What is sent: from a netns, to an address. `sport` 0: the sender's choice, and then not compared."""
+    """What is sent: from a netns, to an address. `sport` 0: the sender's choice, and then not compared. `size`: bytes
+    of payload behind the ICMP or UDP header, None for a few; `df`: with "don't fragment"."""
 
     netns: str
     dst: IPAddress
@@ -162,6 +165,8 @@ class Flow:
     sport: int = 0
     src: IPAddress | None = None  # None: the kernel's choice, predicted from the routes
     label: str = ""  # as the user asked: "default/client → web:80"
+    size: int | None = None
+    df: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

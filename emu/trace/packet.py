@@ -11,7 +11,9 @@ from emu.trace.model import CapturePoint, Cause, Direction, Encapsulation, Heade
 @dataclass(slots=True)
 class Packet:
     """`about`: of an ICMP error, the packet it tells of, as its sender saw it. `inside`: of a tunnel's packet, what it
-    carries, with the tunnel's kind and `vni`. `entry` and `reply`: its conntrack entry in the netns it is in."""
+    carries, with the tunnel's kind and `vni`. `entry` and `reply`: its conntrack entry in the netns it is in. `length`
+    of the whole, 0 for one that fits anywhere; `df`: nobody may cut it; `pieces`: what each fragment carries behind the
+    IP header, () for a whole packet; `largest`: the longest piece it has been put together of, 0 for none."""
 
     headers: Headers
     src_mac: str = ""
@@ -24,10 +26,14 @@ class Packet:
     entry: Entry | None = None
     reply: bool = False
     untracked: bool = False  # a rule has kept conntrack from it
+    length: int = 0
+    df: bool = False
+    pieces: tuple[int, ...] = ()
+    largest: int = 0
 
     def enter(self) -> None:
         """Crossing a wire into another netns: the mark and the conntrack entry stay behind (skb_scrub_packet)."""
-        self.mark, self.entry, self.reply, self.untracked = 0, None, False, False
+        self.mark, self.entry, self.reply, self.untracked, self.largest = 0, None, False, False, 0
 
     def lower_ttl(self) -> None:
         self.headers = replace(self.headers, ttl=self.headers.ttl - 1)
@@ -63,7 +69,7 @@ def hop_of(packet: Packet, point: CapturePoint, direction: Direction, optional: 
         inner = packet.inside
         encapsulation = Encapsulation(
             kind=packet.tunnel,
-            outer=packet.headers,
+            outer=_in_pieces(packet),
             vni=packet.vni,
             outer_src_mac=_known(packet.src_mac),
             outer_dst_mac=_known(packet.dst_mac),
@@ -71,12 +77,16 @@ def hop_of(packet: Packet, point: CapturePoint, direction: Direction, optional: 
     return Hop(
         point=point,
         direction=direction,
-        inner=inner.headers,
+        inner=_in_pieces(inner),
         encapsulation=encapsulation,
         src_mac=_known(inner.src_mac),
         dst_mac=_known(inner.dst_mac),
         optional=optional,
     )
+
+
+def _in_pieces(packet: Packet) -> Headers:
+    return replace(packet.headers, fragments=len(packet.pieces)) if packet.pieces else packet.headers
 
 
 def _known(mac: str) -> str:

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from emu.plan.model import IPAddress, NetnsKind, NetnsPlan, Plan
+from emu.trace import sizes
 from emu.trace.changed import endpoint, with_changes
 from emu.trace.model import Flow, Headers, Leg, Path, Prediction, Verdict
 from emu.trace.packet import Journey, Packet
-from emu.trace.simulator import TTL, Simulator, refusal
+from emu.trace.refusals import TTL, error_about, refusal
+from emu.trace.simulator import Simulator
 from emu.trace.world import Query, World
 
 MAX_PATHS = 4096
+_TRANSPORT = 8  # bytes of an ICMP echo's header, and of a UDP header
 _FIRST_NOTE = {"tcp": "SYN", "icmp": "echo request", "icmp6": "echo request"}
 
 
@@ -93,7 +96,9 @@ class _Run:
         proto = "icmp6" if flow.proto == "icmp" and flow.dst.version == 6 else flow.proto
         note = _FIRST_NOTE.get(flow.proto, "")
         dport = flow.dport if proto in ("tcp", "udp", "sctp") else 0
-        return Packet(Headers(src=source, dst=flow.dst, proto=proto, sport=flow.sport, dport=dport, ttl=TTL, note=note))
+        headers = Headers(src=source, dst=flow.dst, proto=proto, sport=flow.sport, dport=dport, ttl=TTL, note=note)
+        length = 0 if flow.size is None else sizes.HEADER[flow.dst.version] + _TRANSPORT + flow.size
+        return Packet(headers, length=length, df=flow.df)
 
     def _answer(self, forward: Journey) -> tuple[str | None, Packet | None, str]:
         """Who sends something back, what, and a word on it."""
@@ -104,7 +109,8 @@ class _Run:
         netns, packet = forward.end
         asked = packet.headers
         if asked.proto in ("icmp", "icmp6"):
-            return netns, Packet(replace(asked, src=asked.dst, dst=asked.src, ttl=TTL, note="echo reply")), ""
+            reply = replace(asked, src=asked.dst, dst=asked.src, ttl=TTL, note="echo reply")
+            return netns, Packet(reply, length=packet.length), ""  # never with "don't fragment" (icmp_sk_init)
         if self._listens(self.world.machines[netns].plan, asked):
             note = "SYN-ACK" if asked.proto == "tcp" else ""
             return netns, _reply(asked, note), ""
@@ -112,7 +118,7 @@ class _Run:
         if asked.proto == "tcp":
             return netns, refusal(packet), closed
         machine = self.world.machines[netns]
-        return netns, self.simulator.error_about(machine, packet, "unreachable: port"), closed
+        return netns, error_about(machine, packet, "unreachable: port"), closed
 
     def _listens(self, plan: NetnsPlan, asked: Headers) -> bool:
         """Where the plan does not say, both ways are predicted."""

@@ -10,32 +10,18 @@ neighbor entry is confirmed the frame goes straight to the port, else by way of 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from ipaddress import IPv4Address
-
 from emu.netfilter.evaluate import Outcome
 from emu.plan import expectations, render
 from emu.plan.model import IPAddress, IpipBy, Link, Route
-from emu.trace import tunnels
+from emu.trace import refusals, sizes, tunnels
 from emu.trace.changed import endpoint
 from emu.trace.firewall import At, Choose, Firewall
 from emu.trace.model import CapturePoint, Cause, CauseKind, Direction, Headers, Verdict
 from emu.trace.packet import Journey, Packet, hop_of
 from emu.trace.world import Machine, Query, World
 
-TTL = 64  # net.ipv4.ip_default_ttl
 MAX_HOPS = 200
 UNCONFIRMED = "seen here only while the neighbor entry is not confirmed"
-_ERROR_NOTES = {
-    "icmp-net-unreachable": "unreachable: net",
-    "icmp-host-unreachable": "unreachable: host",
-    "icmp-proto-unreachable": "unreachable: protocol",
-    "icmp-port-unreachable": "unreachable: port",
-    "icmp6-port-unreachable": "unreachable: port",
-    "icmp-net-prohibited": "unreachable: net prohibited",
-    "icmp-host-prohibited": "unreachable: host prohibited",
-    "icmp-admin-prohibited": "unreachable: admin prohibited",
-}
 
 
 class Simulator:
@@ -59,6 +45,10 @@ class Simulator:
         route = machine.route(Query(packet.headers.dst, packet.headers.src, mark=packet.mark))
         if route is None or route.type not in ("unicast", "local"):
             self.way.stop(f"{self._label(machine)} has no route to {packet.headers.dst}")
+            return
+        mtu = machine.mtu(route)
+        if packet.inside is None and sizes.stuck(packet, mtu, forwarded=False):  # the socket's own check
+            self.way.stop(f"{sizes.TOO_LONG}, mtu {mtu}")
             return
         before = (packet.headers.dst, packet.mark)
         if not self._hook(machine, packet, At("OUTPUT", oif=machine.device(route))):
@@ -103,6 +93,8 @@ class Simulator:
         if packet.headers.ttl <= 1:
             self._fail(machine, packet, "time exceeded", "the TTL ran out")
             return
+        if not self._passes(machine, packet, route, forwarded=True):
+            return
         packet.lower_ttl()
         if self._hook(machine, packet, At("FORWARD", iif=dev, oif=machine.device(route))):
             self._leave(machine, packet, route)
@@ -114,6 +106,9 @@ class Simulator:
         self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}{instead}")
         if not self._hook(machine, packet, At("POSTROUTING", oif=dev, next_hop=next_hop)):
             return
+        if not self._passes(machine, packet, route, forwarded=False):
+            return
+        sizes.cut(packet, machine.links[dev].mtu)
         if machine.links[dev].ipip is not None:
             self._encapsulate_ipip(machine, machine.links[dev], packet, next_hop)
             return
@@ -124,6 +119,18 @@ class Simulator:
             return
         packet.src_mac, packet.dst_mac = self.world.mac((machine.name, dev)), mac
         self._transmit(machine, dev, packet)
+
+    def _passes(self, machine: Machine, packet: Packet, route: Route, *, forwarded: bool) -> bool:
+        """Whether the device of the route takes it, whole or in pieces; else its sender is told what would fit."""
+        dev = machine.device(route)
+        mtu = machine.links[dev].mtu
+        if not sizes.stuck(packet, mtu, forwarded=forwarded):
+            return True
+        if forwarded:
+            self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}, which takes {mtu} bytes")
+        reason = f"{self._label(machine)}:{dev} takes {mtu} bytes, and the packet has {sizes.longest(packet)}"
+        self._fail(machine, packet, sizes.told(packet, mtu), reason)
+        return False
 
     def _neighbor(self, machine: Machine, dev: str, address: IPAddress) -> str | None:
         """The MAC of a next hop: a permanent entry of the plan, else whoever answers ARP on the segment."""
@@ -139,6 +146,7 @@ class Simulator:
         return mac
 
     def _deliver(self, machine: Machine, packet: Packet, dev: str) -> None:
+        sizes.put_together(packet)
         if not self._hook(machine, packet, At("INPUT", iif=dev)):
             return
         if packet.inside is not None:
@@ -159,11 +167,21 @@ class Simulator:
             self._encapsulate(machine, link, packet)
         elif (peer := self.world.peer((machine.name, dev))) is not None:
             other = self.world.machines[peer[0]]
+            if self._swallowed(other, other.links[peer[1]], packet):
+                return
             wire = f"{self._label(machine)}:{dev} ↔ {self._label(other)}:{peer[1]}"
             self._because(CauseKind.LINK, machine, wire, f"to {self._label(other)}:{peer[1]}")
             self._receive(other, other.links[peer[1]], packet)
         else:
             self.way.stop(f"{self._label(machine)}:{dev} leads nowhere")
+
+    def _swallowed(self, machine: Machine, link: Link, packet: Packet) -> bool:
+        """A link takes nothing much longer than its MTU, and no IP is there to say so."""
+        length = sizes.longest(packet)
+        if length <= link.mtu + sizes.VLAN_TAG:
+            return False
+        self.way.stop(f"{self._label(machine)}:{link.name} takes {link.mtu} bytes, and drops {length} without a word")
+        return True
 
     def _receive(self, machine: Machine, link: Link, packet: Packet) -> None:
         packet.enter()
@@ -191,6 +209,7 @@ class Simulator:
             return
         if packet.dst_mac == self.world.mac((machine.name, bridge.name)):
             self._seen(machine, bridge, packet, Direction.IN)
+            sizes.forget(packet)
             self._input(machine, bridge.name, packet, prerouted=filtered)
         else:
             self._switch(machine, bridge, port, packet)
@@ -228,6 +247,10 @@ class Simulator:
             leave = At("POSTROUTING", oif=bridge.name, next_hop=packet.headers.dst)
             if not self._hook(machine, packet, forward) or not self._hook(machine, packet, leave):
                 return
+            if packet.largest:
+                sizes.cut(packet, port.mtu)  # br_nf_dev_queue_xmit
+        if self._swallowed(machine, port, packet):
+            return
         mac = packet.dst_mac if not packet.dst_mac.startswith("?") else "(the kernel's choice)"
         text = f"{mac} dev {port.name} master {bridge.name}"
         self._because(CauseKind.BRIDGE, machine, text, f"switched to {port.name}")
@@ -250,8 +273,9 @@ class Simulator:
         if source is None:
             self.way.stop(f"{self._label(carrier)} has no route to {entry.dst}")
             return
-        outer = Headers(src=source, dst=entry.dst, proto="udp", dport=vxlan.port, ttl=TTL)
-        self._output(carrier, Packet(outer, mark=mark, inside=packet, vni=vxlan.vni))
+        outer = Headers(src=source, dst=entry.dst, proto="udp", dport=vxlan.port, ttl=refusals.TTL)
+        around = Packet(outer, mark=mark, inside=packet, vni=vxlan.vni)
+        self._output(carrier, sizes.wrap(around, packet))
 
     def _encapsulate_ipip(self, machine: Machine, link: Link, packet: Packet, next_hop: IPAddress) -> None:
         """The gateway is where the tunnel ends: nobody is asked for a MAC."""
@@ -259,7 +283,7 @@ class Simulator:
         packet.src_mac = packet.dst_mac = ""
         self._seen(machine, link, packet, Direction.OUT)
         outer = Headers(src=link.ipip.local, dst=next_hop, proto="ipip", ttl=packet.headers.ttl)
-        around = Packet(outer, mark=packet.mark, inside=packet, tunnel="ipip")
+        around = sizes.wrap(Packet(outer, mark=packet.mark, inside=packet, tunnel="ipip"), packet)
         self._because(CauseKind.TUNNEL, machine, tunnels.text(machine, link), f"IPIP to {next_hop}")
         if link.ipip.by is IpipBy.MODULE:
             self._output(machine, around)
@@ -299,7 +323,7 @@ class Simulator:
     def _decapsulate_ipip(self, machine: Machine, inside: Packet) -> None:
         link = tunnels.by_module(machine)
         if link is None:
-            self.way.stop(f"{self._label(machine)} has no IPIP link that is up")
+            self.way.stop(f"{self._label(machine)} has nothing behind IP that takes IPIP off")
             return
         self._because(CauseKind.TUNNEL, machine, tunnels.text(machine, link), f"IPIP taken off by {link.name}")
         self._receive(machine, link, inside)
@@ -308,6 +332,8 @@ class Simulator:
 
     def _hook(self, machine: Machine, packet: Packet, at: At) -> bool:
         """True if the packet goes on."""
+        if at.hook == "PREROUTING" and packet.headers.dst.version in machine.tracks:
+            sizes.put_together(packet)
         outcome, causes = self.firewall.pass_through(machine, packet, at)
         for cause in causes:
             self.way.because(cause)
@@ -323,9 +349,9 @@ class Simulator:
 
     def _reject(self, machine: Machine, packet: Packet, outcome: Outcome, reason: str) -> None:
         if outcome.reject_with == "tcp-reset":
-            self.way.error = (machine.name, refusal(packet))
+            self.way.error = (machine.name, refusals.refusal(packet))
         else:
-            self._fail(machine, packet, _ERROR_NOTES.get(outcome.reject_with, "unreachable: port"), reason)
+            self._fail(machine, packet, refusals.NOTES.get(outcome.reject_with, "unreachable: port"), reason)
         self.way.stop(reason, Verdict.REJECTED)
 
     def _fail(self, machine: Machine, packet: Packet, note: str, reason: str) -> None:
@@ -333,27 +359,13 @@ class Simulator:
         self.way.stop(reason)
         if packet.about is not None or packet.inside is not None:
             return
-        error = self.error_about(machine, packet, note)
+        error = refusals.error_about(machine, packet, note)
         if error is None:
             self.way.stop(f"{reason}, and none back to {packet.headers.src}: it tells nobody")
         else:
             self.way.error = (machine.name, error)
             # What has not left its sender is no packet yet, and the error none on the way.
             self.way.stop(reason, Verdict.REJECTED if self.way.hops else Verdict.DROPPED)
-
-    def error_about(self, machine: Machine, packet: Packet, note: str) -> Packet | None:
-        """Its source is the address the packet was sent to, if that is one of ours; else the one that the route back to
-        the sender gives (icmp_send, net/ipv4/icmp.c). None where there is no such route."""
-        headers = packet.headers
-        source: IPAddress | None = headers.dst if machine.is_local(headers.dst) else None
-        back = machine.route(Query(headers.src))
-        if back is None:
-            return None
-        if source is None:
-            source = machine.source(back, headers.src)
-        proto = "icmp" if isinstance(headers.src, IPv4Address) else "icmp6"
-        error = Headers(src=source or headers.dst, dst=headers.src, proto=proto, ttl=TTL, note=note)
-        return Packet(error, about=headers)
 
     def _seen(self, machine: Machine, link: Link, packet: Packet, direction: Direction, optional: str = "") -> None:
         point = CapturePoint(machine.name, link.name, link.role, link.owner, machine.plan.owner)
@@ -369,9 +381,3 @@ class Simulator:
 def route_text(route: Route) -> str:
     """As `ip route` prints it."""
     return render.route(route)
-
-
-def refusal(packet: Packet) -> Packet:
-    """The RST for a SYN."""
-    h = packet.headers
-    return Packet(replace(h, src=h.dst, dst=h.src, sport=h.dport, dport=h.sport, ttl=TTL, note="RST"))

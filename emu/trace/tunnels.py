@@ -20,7 +20,9 @@ class Taken(NamedTuple):
 
 
 def taken_off(machine: Machine, link: Link, packet: Packet) -> Taken | None:
-    """By a program at the ingress of `link`, which stands before IP."""
+    """By a program at the ingress of `link`, which stands before IP, and so takes nothing off a piece of a packet."""
+    if packet.pieces:
+        return None
     for program in machine.plan.programs:
         if (program.dev, program.where) != (link.name, "ingress") or packet.tunnel != "ipip":
             continue

@@ -10,7 +10,7 @@ from functools import cached_property
 from ipaddress import ip_network
 
 from emu.addressing import link_local
-from emu.netfilter.model import IpSet
+from emu.netfilter.model import IpSet, Table
 from emu.plan.model import (
     Address,
     FdbEntry,
@@ -26,7 +26,7 @@ from emu.plan.model import (
 )
 
 LOCAL, MAIN, DEFAULT = 255, 254, 253
-LOOPBACK = Link(name="lo", kind="loopback", role=Role.LOOPBACK, owner="")
+LOOPBACK = Link(name="lo", kind="loopback", role=Role.LOOPBACK, owner="", mtu=65536)
 _STANDARD_RULES = (
     PolicyRule(priority=0, table=LOCAL),
     PolicyRule(priority=32766, table=MAIN),
@@ -105,6 +105,11 @@ class Machine:
         key = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"
         return self._sysctls.get(key) == "1"
 
+    @cached_property
+    def tracks(self) -> frozenset[int]:
+        """The families in which rules want conntrack, which puts fragments together for them."""
+        return frozenset(table.family for table in self.plan.tables if table.name == "nat" or _by_state(table))
+
     def filters_bridged(self, version: int) -> bool:
         """br_netfilter: bridged IP packets pass iptables."""
         return self._sysctls.get(f"net.bridge.bridge-nf-call-ip{'6' if version == 6 else ''}tables") == "1"
@@ -150,6 +155,10 @@ class Machine:
     def device(self, route: Route) -> str:
         return route.dev or self._device_of(route)
 
+    def mtu(self, route: Route) -> int:
+        """What the device takes; to an address of one's own that is lo."""
+        return self.links["lo" if route.type == "local" else self.device(route)].mtu
+
     def source(self, route: Route, dst: IPAddress) -> IPAddress | None:
         """The address the kernel gives a packet that leaves by this route: the route's `src`, else
         one of the device: the first whose subnet holds the next hop, else the first, else any other's
@@ -169,6 +178,11 @@ class Machine:
         near = [address for address in own if (via or dst) in address.network]
         rest = [a.address for a in fitting if a.dev != dev]
         return next((address.ip for address in (*near, *own, *rest)), None)
+
+
+def _by_state(table: Table) -> bool:
+    matches = (match for chain in table.chains for rule in chain.rules for match in rule.matches)
+    return any(match.module in ("conntrack", "state") for match in matches)
 
 
 def _alike(own: IPInterface, dst: IPAddress) -> int:

@@ -19,6 +19,8 @@ from emu.errors import InputError
 @click.argument("command", nargs=-1, metavar="[-- COMMAND…]", type=click.UNPROCESSED)
 @click.option("--udp", is_flag=True, help="A UDP datagram. Default: TCP with a port, else ICMP echo.")
 @click.option("--icmp", is_flag=True, help="An ICMP echo request.")
+@click.option("--size", type=int, metavar="BYTES", help="Of the echo's or datagram's payload, as ping -s has it.")
+@click.option("--df", is_flag=True, help='Set "don\'t fragment".')
 @click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 @click.option("-w", "--write", type=click.Path(path_type=Path, dir_okay=False), help="Keep the packets as pcapng.")
 @click.pass_obj
@@ -30,19 +32,24 @@ def trace(
     command: tuple[str, ...],
     udp: bool,
     icmp: bool,
+    size: int | None,
+    df: bool,
     form: str,
     write: Path | None,
 ) -> int:
     """Follow one request hop by hop, beside its prediction.
 
     SOURCE is a Pod, namespace/Pod, or a node. TARGET is one of these, a Service, namespace/Service, or an address,
-    with :PORT where it has one. COMMAND, run in the source, is followed instead of a request of our own.
+    with :PORT where it has one. COMMAND, run in the source, is followed instead of a request of our own. With --size
+    one that may be too long for a link on the way: an IPv4 packet has 28 bytes more than its payload, an IPv6 packet
+    48.
 
     \b
     Examples:
       emu trace client web:80
       emu trace client 10.96.0.10:53 --udp
       emu trace node1 client2 --icmp -w ping.pcapng
+      emu trace client client2 --size 1472 --df
       emu trace client web:80 -- curl -s http://web/hostname
 
     \b
@@ -50,6 +57,8 @@ def trace(
     """
     if udp and icmp:
         raise InputError("--udp and --icmp exclude each other")
+    if command and size is not None:
+        raise InputError("--size is of our own request, and COMMAND sends another")
     proto = "udp" if udp else "icmp" if icmp else ""
     request = {
         "do": "trace",
@@ -57,6 +66,8 @@ def trace(
         "target": target,
         "command": command,
         "proto": proto,
+        "size": size,
+        "df": df,
         "color": output.color(),
     }
     server = client(context.testbed)

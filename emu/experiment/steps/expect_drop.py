@@ -16,6 +16,9 @@ from emu.experiment.world import World
 from emu.report import text, words
 from emu.trace.model import TraceResult, Verdict
 
+#: What a client is told when a packet goes nowhere, the last by its own device, which has thrown it away.
+_NOWHERE = ("No route to host", "Network is unreachable", "No buffer space available")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectDrop:
@@ -24,6 +27,8 @@ class ExpectDrop:
     source: str = json_name("from")
     to: str
     protocol: str = ""
+    size: int | None = None  # bytes of payload of an ICMP echo or a datagram
+    fragment: bool = True  # false: the don't-fragment bit is set
     at: str = ""  # the last interface it was seen at
     because: str = ""  # a part of the reason, of what differs from the prediction, or of what drifted from the plan
     reply: bool = False  # true: it arrives, and its answer is what is lost
@@ -32,14 +37,14 @@ class ExpectDrop:
         return f"expect drop {self.source} → {self.to}{f' at {self.at}' if self.at else ''}"
 
     def foresee(self, world: World) -> None:
-        foresee_flow(world, self.source, self.to, self.protocol)
+        foresee_flow(world, self)
         if self.at:
             world.point(self.at, "at")
 
     def run(self, lab: Lab) -> Said:
-        result = traced(lab, self.source, self.to, self.protocol)
+        result = traced(lab, self)
         account = text.trace_text(result, color=False)
-        if refused(result) or result.reply_text not in ("no answer", "No route to host", "Network is unreachable"):
+        if refused(result) or result.reply_text not in ("no answer", *_NOWHERE):
             raise Failed("no answer", result.reply_text or "an answer", account)
         leg = result.observed.reply if self.reply else result.observed.forward
         if leg is None or leg.verdict is Verdict.DELIVERED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from emu.api.meta import json_name
 from emu.api.wrong import Wrong
@@ -15,6 +15,8 @@ from emu.experiment.world import World, fits
 from emu.report import text, words
 from emu.trace.model import Leg, TraceResult, Verdict
 
+MOST_PAYLOAD = 65507  # bytes in the longest IPv4 packet
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectPath:
@@ -23,6 +25,8 @@ class ExpectPath:
     source: str = json_name("from")
     to: str
     protocol: str = ""  # tcp, udp, icmp; "": what the target suggests
+    size: int | None = None  # bytes of payload of an ICMP echo or a datagram
+    fragment: bool = True  # false: the don't-fragment bit is set
     through: tuple[str, ...] = ()  # interfaces on the way there, in this order, others between: node1:cni0, *:flannel.1
     avoids: tuple[str, ...] = ()
     encapsulation: str = ""  # vxlan, …, none
@@ -33,13 +37,13 @@ class ExpectPath:
         return f"expect path {self.source} → {self.to}{f' ({self.protocol})' if self.protocol else ''}"
 
     def foresee(self, world: World) -> None:
-        foresee_flow(world, self.source, self.to, self.protocol)
+        foresee_flow(world, self)
         for name in ("through", "avoids"):
             for index, each in enumerate(getattr(self, name)):
                 world.point(each, name, index)
 
     def run(self, lab: Lab) -> Said:
-        result = traced(lab, self.source, self.to, self.protocol)
+        result = traced(lab, self)
         account = text.trace_text(result, color=False)
         if not result.ok:
             raise Failed("the predicted path", words.outcome(result), account)
@@ -78,14 +82,34 @@ def tunnels(leg: Leg) -> list[str]:
     return [words.tunnel(hop) for hop in leg.hops if hop.encapsulation]
 
 
-def foresee_flow(world: World, source: str, to: str, protocol: str) -> None:
-    world.where(source, "from")
-    world.target(to, "to")
-    if protocol not in ("", "tcp", "udp", "icmp"):
-        raise Wrong(f"is {protocol}, must be tcp, udp or icmp", "protocol")
+class Request(Protocol):
+    """What the three steps that send one and look have in common."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def to(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def fragment(self) -> bool: ...
 
 
-def traced(lab: Lab, source: str, to: str, protocol: str) -> TraceResult:
-    result = lab.testbed.trace(lab.where(source), lab.target(to), protocol)
+def foresee_flow(world: World, asked: Request) -> None:
+    world.where(asked.source, "from")
+    world.target(asked.to, "to")
+    if asked.protocol not in ("", "tcp", "udp", "icmp"):
+        raise Wrong(f"is {asked.protocol}, must be tcp, udp or icmp", "protocol")
+    if asked.size is None and not asked.fragment:
+        raise Wrong("is missing: of a packet that must not be fragmented", "size")
+    if asked.size is not None and not 0 <= asked.size <= MOST_PAYLOAD:
+        raise Wrong(f"is {asked.size}, must be 0-{MOST_PAYLOAD}", "size")
+
+
+def traced(lab: Lab, asked: Request) -> TraceResult:
+    ends = lab.where(asked.source), lab.target(asked.to), asked.protocol
+    result = lab.testbed.trace(*ends, size=asked.size, df=not asked.fragment)
     lab.paths.append(result)
     return result

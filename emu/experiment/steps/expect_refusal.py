@@ -13,6 +13,7 @@ from emu.experiment.world import World, fits
 from emu.report import text, words
 from emu.trace.model import Leg, TraceResult
 
+_TOO_LONG = ("message too long", "fragmentation needed", "packet too big")
 _NOT_REFUSED = ("connected", "no answer", "echo reply")
 
 
@@ -23,6 +24,8 @@ class ExpectRefusal:
     source: str = json_name("from")
     to: str
     protocol: str = ""
+    size: int | None = None  # bytes of payload of an ICMP echo or a datagram
+    fragment: bool = True  # false: the don't-fragment bit is set
     at: str = ""  # the last interface it was seen at on its way there
     because: str = ""  # a part of the rule or reason
     within_ms: int = json_name("within_ms", default=500)  # of a TCP connection; measured by the refused program itself
@@ -31,12 +34,12 @@ class ExpectRefusal:
         return f"expect refusal {self.source} → {self.to}"
 
     def foresee(self, world: World) -> None:
-        foresee_flow(world, self.source, self.to, self.protocol)
+        foresee_flow(world, self)
         if self.at:
             world.point(self.at, "at")
 
     def run(self, lab: Lab) -> Said:
-        result = traced(lab, self.source, self.to, self.protocol)
+        result = traced(lab, self)
         account = text.trace_text(result, color=False)
         if not refused(result):
             raise Failed("a refusal", result.reply_text or "nothing", account)
@@ -61,7 +64,9 @@ class ExpectRefusal:
 
 
 def refused(result: TraceResult) -> bool:
-    return bool(result.reply_text) and result.reply_text not in _NOT_REFUSED and "refused" in result.reply_text.lower()
+    """By a port, a rule, or a device that does not take a packet so long."""
+    told = result.reply_text.lower()
+    return told not in ("", *_NOT_REFUSED) and ("refused" in told or told.startswith(_TOO_LONG))
 
 
 def _unseen(result: TraceResult) -> list[str]:

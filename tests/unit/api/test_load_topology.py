@@ -134,3 +134,25 @@ def test_every_shipped_topology_is_right_and_named_after_its_folder(folder):
     topology, loaded = load.testbed(folder)
     assert topology.name == folder.name
     assert loaded.objects and not loaded.ignored
+
+
+def test_a_switch_may_take_less_than_the_nodes_on_it_believe(tmp_path: Path) -> None:
+    text = "name: lab\nnodes: 2\nfabric:\n  switch_mtu: {fabric: 1400}\n"
+    (tmp_path / "topology.yaml").write_text(text)
+    fabric = load.testbed(tmp_path)[0].fabric
+    assert (fabric.mtu, fabric.mtu_of("fabric")) == (1500, 1400)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("{rack9: 1400}", "fabric.switch_mtu is rack9, must be one of fabric"),
+        ("{fabric: 1200}", "fabric.switch_mtu.fabric is 1200, must be 1280-65535"),
+        ("{fabric: '1400'}", 'fabric.switch_mtu.fabric is the text "1400", must be a whole number'),
+    ],
+)
+def test_the_mtu_of_a_switch_is_looked_at(tmp_path: Path, given: str, told: str) -> None:
+    (tmp_path / "topology.yaml").write_text(f"name: lab\nnodes: 2\nfabric:\n  switch_mtu: {given}\n")
+    with pytest.raises(InputError) as error:
+        load.testbed(tmp_path)
+    assert told in str(error.value)

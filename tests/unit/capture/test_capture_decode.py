@@ -165,7 +165,7 @@ NXDOMAIN = UDP(sport=53, dport=40000) / DNS(id=9, qr=1, rcode=3, qd=DNSQR(qname=
         (ping(), "echo request"),
         (ping(kind=0), "echo reply"),
         (icmp_error(udp()), "unreachable: port"),
-        (IP() / ICMP(type=3, code=4) / udp(), "fragmentation needed"),
+        (IP() / ICMP(type=3, code=4, nexthopmtu=1450) / udp(), "fragmentation needed, mtu 1450"),
         (IP() / DNS_QUERY, "AAAA? web.default.svc.cluster.local."),
         (IP() / DNS_ANSWER, "A web.example. NOERROR, 1 answer"),
         (IP() / NXDOMAIN, "A no.example. NXDOMAIN"),

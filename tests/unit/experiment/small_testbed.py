@@ -69,8 +69,11 @@ class SmallTestbed:
         self.ran.append((where, tuple(argv)))
         return self.answer(where, argv)
 
-    def trace(self, source: str, target: str, proto: str = "") -> TraceResult:
-        prediction = predict(self.world.plan, targets.flow(self.world.cluster, source, target, proto))
+    def trace(
+        self, source: str, target: str, proto: str = "", *, size: int | None = None, df: bool = False
+    ) -> TraceResult:
+        flow = targets.flow(self.world.cluster, source, target, proto, size=size, df=df)
+        prediction = predict(self.world.plan, flow)
         observed = self.seen(prediction.paths[0])
         matched = 0 if observed is prediction.paths[0] else None
         return TraceResult(
