@@ -101,6 +101,8 @@ class Plugins:
         with self._watched(node, plan, *networks):
             for change in changes:
                 joined = self._joined.pop(change.name)
+                if joined.result is None:  # DEL was called when ADD had failed
+                    continue
                 for error in self._delete(place, change.name, joined.attachment, joined.result):
                     log.warning("%s: %s", node, error.message)
                 self.found.pop(change.name, None)

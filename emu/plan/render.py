@@ -148,6 +148,9 @@ def _script(plan: Plan) -> Iterator[str]:
         yield from (_heredoc(change.name, table, plan.iptables) for _, table in change.tables if table)
         yield from (_daemon(change.name, daemon) for _, daemon in change.daemons if daemon)
         yield from (f"# {each.by} brings {route(each.route)}" for each in change.new.expected)
+        if change.new.foreign:
+            by = f"# by the plugins of {change.new.foreign.by}"
+            yield from (f"{by}: {text}" for each in change.new.foreign.values() for text in _lines(change.name, each))
         if change.new.attachment:
             yield from _attachment(change.new.attachment)
         if change.new.pod:

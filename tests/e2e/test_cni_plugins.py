@@ -14,6 +14,7 @@ from inside import apply, is_gone, out, pod, run, scaled, wait_until
 from labs import TWO_NODES, Labs
 from proving import failures, shell
 
+from emu import names
 from emu.api import load
 from emu.api.topology import Cni, Dns, Ranges, Topology
 from emu.api.topologyrules import DEFAULT_RANGES
@@ -63,6 +64,37 @@ def dual(topology: Topology) -> dict[str, Any]:
     both = {name: (each[4], each[6]) for name, each in DEFAULT_RANGES.items()}
     cni = replace(topology.cni, conflist={**topology.cni.conflist, "plugins": tuple(plugins)})
     return {"cni": cni, "family": "ipv4-ipv6", "ranges": Ranges(**both)}
+
+
+#: A whole network in one program, of the newest version: an address, and no link.
+NEWEST = """#!/bin/sh
+echo "$CNI_COMMAND" "$(echo "$CNI_ARGS" | sed 's/.*POD_NAME=//; s/;.*//')" >> /tmp/calls
+cat > /tmp/stdin.$CNI_COMMAND
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion": "1.1.0", "supportedVersions": ["1.1.0"]}' ;;
+ADD) echo "{\\"cniVersion\\": \\"1.1.0\\", \\"ips\\": [{\\"address\\": \\"10.9.0.$(wc -l < /tmp/calls)/24\\"}]}" ;;
+DEL) if test -e /tmp/refuse; then echo '{"code": 5, "msg": "the disk is full"}'; exit 1; fi ;;
+esac
+"""
+
+
+def test_the_newest_version_is_asked_whether_it_is_ready_and_told_what_is_left(testbed: Labs, tmp_path: Path) -> None:
+    def inside(lab: Testbed) -> None:
+        assert out(lab, "node1", "cat /tmp/calls").split("\n") == ["VERSION ", "STATUS ", "ADD first", "ADD second", ""]
+        assert [pod(lab, name).status.pod_ip for name in ("first", "second")] == ["10.9.0.3", "10.9.0.4"]
+        out(lab, "node1", "touch /tmp/refuse")
+        lab.delete([("Pod", "default", "first")])
+        wait_until(lambda: is_gone(lab, "Pod", "first"), "a Pod goes although its plugin could not do its part")
+        assert out(lab, "node1", "tail -2 /tmp/calls").split("\n") == ["DEL first", "GC ", ""]
+        (valid,) = json.loads(out(lab, "node1", "cat /tmp/stdin.GC"))["cni.dev/valid-attachments"]
+        assert valid == {"containerID": names.container_id(pod(lab, "second").metadata.uid), "ifname": "eth0"}
+
+    (tmp_path / "newest").write_text(NEWEST)
+    (tmp_path / "newest").chmod(0o755)
+    conflist = {"cniVersion": "1.1.0", "name": "mynet", "plugins": ({"type": "newest"},)}
+    cni = Cni(mode="plugins", conflist=conflist, bin_dir=(str(tmp_path),))
+    two = [CLIENT.replace("NAME", name) for name in ("first", "second")]
+    testbed(inside, manifests="---".join(two), cni=cni, dns=Dns(replicas=0))
 
 
 @pytest.mark.parametrize("shape", ["bridge", "ptp"])

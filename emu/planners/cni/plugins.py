@@ -39,6 +39,7 @@ LIMITS
     Names and MACs are drawn by the plugins, so two runs do not give the same ones.
     Predicted are veth pairs, bridges and VXLAN links; packets over macvlan, ipvlan or a plugin's eBPF programs are not.
     Of sysctls the links' proxy_arp and route_localnet are read; iptables rules inside a Pod are not.
+    A DEL that fails is told in the log, and the Pod goes all the same; a kubelet would keep it and try again.
     Results before 0.3.0, which have another shape, are refused.
 
 SOURCES
