@@ -37,8 +37,8 @@ def check(topology: Topology) -> None:
         _vpc(topology)
     shared = mode.node_network
     if shared and is_routed(topology.fabric):
-        what = f"join racks, and cni {topology.cni.mode} has one network of Nodes and Pods"
-        raise Wrong(what, "fabric", "routers" if topology.fabric.routers else "kind")
+        field, said = ("routers", "join racks") if topology.fabric.routers else ("kind", f"is {topology.fabric.kind}")
+        raise Wrong(f"{said}, and cni {topology.cni.mode} has one network of Nodes and Pods", "fabric", field)
     networks = _ranges(topology.ranges, topology.family, topology.fabric, mode)
     if shared and networks["pods"] != networks["nodes"]:
         what = f"is {', '.join(topology.ranges.pods)}, must be that of ranges.nodes: {', '.join(topology.ranges.nodes)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import machine
 import pytest
 from labs import TWO_NODES, Labs
-from proving import impatient, shell
+from proving import impatient, inside, shell
 
 from emu.kernel import process
 from emu.report.text import trace_text
@@ -56,6 +56,19 @@ def test_every_path_is_as_predicted_between_subnets_with_prefixes(testbed: Labs)
 
 def test_every_path_is_as_predicted_with_legacy_iptables(testbed: Labs) -> None:
     assert testbed(verified, topology=PLAIN, iptables="legacy")[0] == []
+
+
+def test_another_mode_in_a_vpc_is_as_predicted_and_what_it_sends_with_pod_addresses_is_dropped() -> None:
+    def proved(lab: Testbed) -> tuple[list[str], dict[str, Verdict]]:
+        impatient()
+        results = lab.verify()
+        ends = {_kind(each): each.observed.forward.verdict for each in results}
+        return [trace_text(each, color=False) for each in results if not each.ok], ends
+
+    wrong, ends = inside(proved, cni="calico-bgp", fabric="{kind: vpc}")
+    assert wrong == []
+    assert ends["Pod to Pod, same Node"] is ends["Pod to the internet"] is Verdict.DELIVERED
+    assert ends["Pod to Pod, other Node"] is Verdict.DROPPED
 
 
 def status(lab: Testbed, netns: str, command: str) -> int:

@@ -314,6 +314,7 @@ def refused(body: str) -> str:
         ("cni: aws-vpc\nfabric: {routers: [{name: r, links: [fabric]}]}", "must not be there with kind vpc"),
         ("cni: aws-vpc\nfabric: {forwards: node-addresses}", "a VPC always forwards by addresses"),
         ("cni: aws-vpc\nranges: {nodes: 192.168.0.0/24}", "must be a subnet of ranges.pods 10.0.0.0/16"),
+        ("cni: vm\nfabric: {kind: vpc}", "fabric.kind is vpc, and cni vm has one network of Nodes and Pods"),
         ("cni: aws-vpc\nranges: {services: 10.0.0.0/16}", "overlaps"),
     ],
 )  # fmt: skip
