@@ -14,6 +14,7 @@ from emu.api.wrong import Wrong
 
 FAMILIES = {"ipv4": (4,), "ipv6": (6,), "ipv4-ipv6": (4, 6), "ipv6-ipv4": (6, 4)}
 MOST_NODES = 1000
+KEPT_IN_VPC = 4  # network, router, DNS, one for later; and the last
 MOST_IN_VPC = 244  # each has a public address of 198.51.100.0/24
 
 #: kubeadm's and Flannel's for IPv4, kind's for IPv6.
@@ -201,6 +202,8 @@ def _node(node: NodeEntry, fabric: Fabric, networks: tuple[IPNetwork, ...], inde
         if network is None or address in (network[0], network[-1]):
             wanted = " or ".join(map(str, own))
             raise Wrong(f"is {address}, must be a host of ranges.nodes {wanted}", *path, "address")
+        if fabric.kind == VPC and int(address) - int(network.network_address) < KEPT_IN_VPC:
+            raise Wrong(f"is {address}, one of the first {KEPT_IN_VPC} of {network}, which are AWS's", *path, "address")
 
 
 def _own(node: NodeEntry, fabric: Fabric, networks: tuple[IPNetwork, ...]) -> tuple[IPNetwork, ...]:

@@ -77,6 +77,8 @@ from emu.planners.cni.aws_vpc_rules import MARK, RANDOMIZE, Snat, part
 
 NAME = "aws-vpc"
 MAIN = 254
+MOST_MTU = 9001  # AWS_VPC_ENI_MTU
+SUBNETS = (16, 28)  # prefix lengths
 TO_POD, TO_MAIN, TO_SERVICES, FROM_POD, FROM_ENI = 512, 1024, 1535, 1536, 32765
 GATEWAY = ip_network("169.254.1.1/32")
 OWN = ("external_snat", "exclude_snat_cidrs", "external_service_cidrs", "randomize_snat")
@@ -90,6 +92,12 @@ def check(topology: Topology) -> None:
             raise choices.unknown("cni", NAME, option, KNOWN)
     if topology.fabric.kind != "vpc":
         raise Wrong(f"is {topology.fabric.kind}, must be vpc with cni {NAME}", "fabric", "kind")
+    if topology.fabric.mtu > MOST_MTU:
+        raise Wrong(f"is {topology.fabric.mtu}, must be {MOST_MTU} at most in AWS", "fabric", "mtu")
+    for index, subnet in enumerate(topology.ranges.nodes):
+        if not SUBNETS[0] <= ip_network(subnet).prefixlen <= SUBNETS[1]:
+            what = f"is {subnet}, must be a /{SUBNETS[0]} to /{SUBNETS[1]}, as AWS has subnets"
+            raise Wrong(what, "ranges", "nodes", index)
     aws_instances.check(topology)
     _snat(options, ())
     _cidrs(options, "external_service_cidrs")

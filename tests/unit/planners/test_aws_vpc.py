@@ -293,7 +293,8 @@ def test_a_pod_more_attaches_an_eni_and_changes_nothing_of_the_others() -> None:
 
 
 def refused(body: str) -> str:
-    file = f"name: lab\nnodes: 2\n{body}\n"
+    nodes = "" if body.startswith("nodes:") else "nodes: 2\n"
+    file = f"name: lab\n{nodes}{body}\n"
     with pytest.raises(InputError) as error:
         topologyfile.parse(file, "t.yaml", planners.check)
     return str(error.value)
@@ -314,6 +315,9 @@ def refused(body: str) -> str:
         ("cni: aws-vpc\nfabric: {routers: [{name: r, links: [fabric]}]}", "must not be there with kind vpc"),
         ("cni: aws-vpc\nfabric: {forwards: node-addresses}", "a VPC always forwards by addresses"),
         ("cni: aws-vpc\nranges: {nodes: 192.168.0.0/24}", "must be a subnet of ranges.pods 10.0.0.0/16"),
+        ("cni: aws-vpc\nranges: {nodes: 10.0.0.0/29}", "ranges.nodes[0] is 10.0.0.0/29, must be a /16 to /28"),
+        ("cni: aws-vpc\nfabric: {mtu: 9100}", "fabric.mtu is 9100, must be 9001 at most in AWS"),
+        ("nodes: [{name: a, address: 10.0.0.1}]\ncni: aws-vpc", "is 10.0.0.1, one of the first 4 of 10.0.0.0/20"),
         ("cni: vm\nfabric: {kind: vpc}", "fabric.kind is vpc, and cni vm has one network of Nodes and Pods"),
         ("cni: aws-vpc\nranges: {services: 10.0.0.0/16}", "overlaps"),
     ],
