@@ -30,6 +30,7 @@ class CniMode:
     fabric: str = "switches"  # default of fabric.kind
     mtu: int = 1500  # default of fabric.mtu
     host_ports: bool = False  # containers may have a hostPort
+    resolver: str = ""  # where each Pod's own runtime answers for names, inside the Pod
     kubelet: bool = True  # a kubelet keeps its chains on each Node
     conflist: bool = False  # CNI plugins join the Pods: cni.conflist says which
 
@@ -72,6 +73,7 @@ CNI_MODES: tuple[CniMode, ...] = (
         dns_replicas=0,
         pods={4: "10.0.1.0/24"},
         shared_range=True,
+        resolver="127.0.0.11",
         kubelet=False,
     ),
     CniMode(

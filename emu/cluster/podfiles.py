@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from emu.api.cnimodes import cni_mode
 from emu.api.objects import PodDNSConfig, PodSpec
 from emu.api.topology import Topology
 from emu.cluster.model import IPAddress
@@ -46,10 +47,17 @@ def has_cluster_dns(topology: Topology) -> bool:
     return topology.proxy.mode != "none" or topology.dns.replicas > 0
 
 
+def resolver(topology: Topology) -> str:
+    """Where each Pod's own runtime answers for names; "" where it does not, or a cluster DNS does instead."""
+    return "" if has_cluster_dns(topology) else cni_mode(topology.cni.mode).resolver
+
+
 def resolv_conf(spec: PodSpec, namespace: str, topology: Topology) -> str:
     """The file's text. A Node's own file has the lab's upstream server or nothing: no name leaves the lab. A kubelet
     that knows of no cluster DNS gives that file to all."""
     domain = topology.dns.domain
+    if (embedded := resolver(topology)) and spec.dns_policy != "None":
+        return _text(*_merged([embedded], [], {"ndots": "0"}, spec.dns_config))
     own = [topology.dns.upstream] if topology.dns.upstream else []
     known = spec.dns_policy == "None" or has_cluster_dns(topology)
     match spec.dns_policy if known else "Default":

@@ -1,4 +1,5 @@
-"""One DNS Pod: its sockets, opened in its network namespace by the testbed, and what comes in on them."""
+"""One DNS Pod, or the server embedded in one container: its sockets, opened in its network namespace by the testbed,
+and what comes in on them."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from emu.dnsserver.answers import resolve
 from emu.dnsserver.directory import Directory
+from emu.dnsserver.embedded import Names
 from emu.dnsserver.forward import Done, Forwarder, forward
 from emu.dnsserver.records import SERVFAIL, Answer
 from emu.dnsserver.replies import Replies, Unfinished
@@ -25,10 +27,14 @@ ROLES = ("udp", "tcp", "upstream", *STATUS_PORTS)
 
 
 class DnsPod:
-    def __init__(self, poller: Poller, address: str, sockets: Sequence[tuple[str, socket.socket]]) -> None:
-        """A role may occur twice: once per address family."""
-        self._poller, self.address = poller, address
+    def __init__(
+        self, poller: Poller, address: str, sockets: Sequence[tuple[str, socket.socket]], *, embedded: bool = False
+    ) -> None:
+        """A role may occur twice: once per address family. `embedded`: it answers from the zone's table of that name
+        alone."""
+        self._poller, self.address, self._embedded = poller, address, embedded
         self._directory: Directory | None = None
+        self._names: Names | None = None
         self._forwarder: Forwarder | None = None
         self._replies = Replies(self._resolve)
         self._listening: list[socket.socket] = []
@@ -55,6 +61,7 @@ class DnsPod:
     def serve(self, directory: Directory) -> None:
         """Answer from this zone from now on."""
         self._directory = directory
+        self._names = Names(directory.zone) if self._embedded else None
         self._replies.cache.clear()
         upstream = directory.zone.upstream
         if upstream and self._upstream_socket and not self._forwarder:
@@ -77,6 +84,8 @@ class DnsPod:
             self._upstream_socket.close()
 
     def _resolve(self, name: str, kind: str) -> Answer:
+        if self._names:
+            return self._names.resolve(name, kind)
         return resolve(self._directory, name, kind, self.address) if self._directory else SERVFAIL
 
     def _datagrams(self, sock: socket.socket) -> None:

@@ -25,6 +25,7 @@ class Answer:
     authority: tuple[Record, ...] = ()
     additional: tuple[Record, ...] = ()
     authoritative: bool = True
+    recursive: bool = False  # it says that it asks others
     truncated: bool = False
     follow: str = ""
     outside: bool = False

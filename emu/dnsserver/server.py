@@ -1,6 +1,7 @@
 """The DNS server process: one thread serves every DNS Pod of a testbed through sockets handed to it.
 
-Messages on the control channel: {op: "zone", zone}, {op: "add", pod, address, roles} with a descriptor per role,
+Messages on the control channel: {op: "zone", zone}, {op: "add", pod, address, embedded, roles} with a
+descriptor per role,
 {op: "remove", pod}, each with an `id` that comes back as {done: id} once it has taken effect. `DnsService` sends them.
 """
 
@@ -49,7 +50,9 @@ class Server:
     def _add(self, message: Message, fds: list[int]) -> None:
         self._remove(message, [])
         sockets = [(role, socket.socket(fileno=fd)) for role, fd in zip(message["roles"], fds, strict=True)]
-        pod = self._pods[message["pod"]] = DnsPod(self.poller, message["address"], sockets)
+        pod = self._pods[message["pod"]] = DnsPod(
+            self.poller, message["address"], sockets, embedded=message["embedded"]
+        )
         if self._directory:
             pod.serve(self._directory)
 
@@ -74,10 +77,12 @@ class DnsService:
     def zone(self, zone: DnsZone) -> None:
         self._call({"op": "zone", "zone": zone})
 
-    def add(self, pod: str, address: str, sockets: Sequence[tuple[str, socket.socket]]) -> None:
+    def add(
+        self, pod: str, address: str, sockets: Sequence[tuple[str, socket.socket]], *, embedded: bool = False
+    ) -> None:
         """Sockets by role (`pod.ROLES`), bound in the Pod's netns. They are duplicated: close your own."""
         roles = [role for role, _ in sockets]
-        message = {"op": "add", "pod": pod, "address": address, "roles": roles}
+        message = {"op": "add", "pod": pod, "address": address, "embedded": embedded, "roles": roles}
         self._call(message, [sock.fileno() for _, sock in sockets])
 
     def remove(self, pod: str) -> None:

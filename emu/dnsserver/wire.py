@@ -25,7 +25,7 @@ HEADER = struct.Struct("!HHHHHH")
 UDP_MIN = 512  # bytes; RFC 1035, and the least an EDNS buffer can mean (RFC 6891)
 TCP_MAX = 65535
 COMPRESS_OVER = {4: 1480, 6: 1220}  # bytes; a larger UDP reply is compressed so that it may escape fragmentation
-QR, AA, TC, RD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0010
+QR, AA, TC, RD, RA, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
 OPT = 41
 DO = 0x8000
 ECHOED_OPTIONS = frozenset({3, 9, 10, 11, 12})  # NSID, EXPIRE, COOKIE, TCP keepalive, padding
@@ -110,9 +110,8 @@ def encode(query: Query, answer: Answer, *, udp: bool, family: int = 4) -> bytes
     sections = (answer.answer, answer.authority, answer.additional)
     limit = max(UDP_MIN, query.udp_size) if udp else TCP_MAX
     room = limit - len(_opt(query, 0))
-    flags = (
-        QR | (AA if answer.authoritative else 0) | (TC if answer.truncated else 0) | dns.rcode.from_text(answer.rcode)
-    )
+    flags = QR | dns.rcode.from_text(answer.rcode)
+    flags |= (AA * answer.authoritative) | (TC * answer.truncated) | (RA * answer.recursive)
     plain, counts = _records(query, sections, None, None)
     size = HEADER.size + len(query.question) + len(plain)
     if size <= room and (not udp or size <= COMPRESS_OVER[family]):

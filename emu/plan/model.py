@@ -290,6 +290,7 @@ class PodSandbox:
     processes: tuple[Process, ...]  # init containers first, in order
     restart_policy: str = "Always"
     grace_period_s: int = 30
+    resolver: str = ""  # an address in there at which its runtime answers for names, if it does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,6 +336,9 @@ class DnsZone:
     cluster_networks: tuple[str, ...] = ()  # CIDRs whose reverse names are the zone's own
     ignore_empty: bool = False  # CoreDNS `ignore empty_service`
     synced: bool = True  # False: a missing name is SERVFAIL, as before the API cache has synced
+    embedded: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ] = ()  # names and addresses, for the servers in the Pods themselves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

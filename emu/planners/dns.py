@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from emu.api.objects import EndpointSlice, Namespace, ObjectMeta, Service
 from emu.cluster.model import Cluster
+from emu.cluster.podfiles import resolver
 from emu.cluster.services import SERVICE_NAME
 from emu.memo import by_identity
 from emu.plan.model import DnsEndpoint, DnsPort, DnsService, DnsZone
@@ -33,7 +34,28 @@ def zone(cluster: Cluster) -> DnsZone:
         pods=_verified(cluster) if dns.pods == "verified" else (),
         upstream=dns.upstream,
         cluster_networks=() if dns.upstream else tuple(map(str, ranges)),
+        embedded=tuple(_embedded(cluster, services, slices)) if resolver(cluster.topology) else (),
     )
+
+
+def _embedded(
+    cluster: Cluster, services: Sequence[Service], slices: Sequence[EndpointSlice]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """As Docker knows them: a container by its name; a service, whose endpoint mode is dnsrr, by its name and by
+    tasks.NAME, for which its containers' addresses stand. Outside namespace default it is of a stack: `STACK_NAME`."""
+    there = {address for pod in cluster.pods for address in map(str, pod.addresses)}
+    for service in _services(services, slices):
+        name = _in_stack(service.namespace, service.name)
+        addresses = tuple(each.address for each in service.endpoints if each.address in there)
+        if addresses:
+            yield name, addresses
+            yield f"tasks.{name}", addresses
+    for pod in cluster.pods:
+        yield _in_stack(pod.namespace, pod.name), tuple(map(str, pod.addresses))
+
+
+def _in_stack(namespace: str, name: str) -> str:
+    return name if namespace == "default" else f"{namespace}_{name}"
 
 
 def _services(services: Iterable[Service], slices: Iterable[EndpointSlice]) -> tuple[DnsService, ...]:

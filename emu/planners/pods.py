@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from emu import names
 from emu.cluster.model import Cluster, ContainerPlan, Pod
+from emu.cluster.podfiles import resolver
 from emu.memo import Memo
 from emu.plan.merge import Fragment
 from emu.plan.model import File, NetnsKind, NetnsPlan, PodSandbox, Process, Sysctl
@@ -13,11 +14,12 @@ from emu.planners.underlay import ipv6_off
 
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
+    answering = resolver(cluster.topology)
     for pod in (*cluster.pods, *cluster.joining):
-        yield _fragment((cluster.name, pod.namespace, pod.name), pod, cluster.families)
+        yield _fragment((cluster.name, pod.namespace, pod.name), pod, cluster.families, answering)
 
 
-def _make(pod: Pod, families: tuple[int, ...]) -> NetnsPlan:
+def _make(pod: Pod, families: tuple[int, ...], answering: str) -> NetnsPlan:
     # A new netns copies the machine's IPv4 settings, so forwarding may be on: a Pod is a host, not a router.
     host = Sysctl(key="net.ipv4.ip_forward", value="0")
     return NetnsPlan(
@@ -25,14 +27,14 @@ def _make(pod: Pod, families: tuple[int, ...]) -> NetnsPlan:
         kind=NetnsKind.POD,
         owner=pod.key,
         sysctls=(*ipv6_off(families), host),
-        pod=_sandbox(pod) if pod.addresses else None,  # its containers wait for the network
+        pod=_sandbox(pod, answering) if pod.addresses else None,  # its containers wait for the network
     )
 
 
 _fragment: Memo[NetnsPlan] = Memo(_make, size=1 << 15)
 
 
-def _sandbox(pod: Pod) -> PodSandbox:
+def _sandbox(pod: Pod, answering: str) -> PodSandbox:
     return PodSandbox(
         namespace=pod.namespace,
         name=pod.name,
@@ -47,6 +49,7 @@ def _sandbox(pod: Pod) -> PodSandbox:
         ),
         restart_policy=pod.restart_policy,
         grace_period_s=pod.grace_period_s,
+        resolver=answering,
     )
 
 

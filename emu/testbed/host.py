@@ -71,7 +71,7 @@ class Host:
             if wanted is not None and change.name not in self._known:
                 starting[change.name] = wanted
             elif wanted is None:
-                self._known.pop(change.name, None)
+                self.runtime.silence(change.name, self._known.pop(change.name, None))
             elif change.pod_changed:
                 self._known[change.name] = wanted
                 self.kubelet.update(change.name, wanted)
@@ -80,6 +80,9 @@ class Host:
     def _start(self, pods: Mapping[str, PodSandbox]) -> None:
         self._known |= pods
         self.runtime.with_v6 |= {name for name, pod in pods.items() if any(ip.version == 6 for ip in pod.addresses)}
+        for name, pod in pods.items():
+            if pod.resolver:
+                self.runtime.resolve(name, pod)
         self.kubelet.start_all(pods)
 
     def stop(self, pod: ObjectMeta, done: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from emu.workloads.runtime import Handle, OnExit
 from emu.workloads.server import WorkloadService
 
 BACKLOG = 511  # nginx's
-DNS = "coredns"
+DNS, DNS_PORT = "coredns", 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,30 @@ class KernelRuntime:
             sock.close()
             raise
         return sock
+
+    def resolve(self, netns: str, pod: PodSandbox) -> None:
+        """Answer for names at the Pod's own address for that, as its runtime does."""
+        where, sockets = self._kernel.netns(netns), []
+        try:
+            for role, kind in (
+                ("udp", socket.SOCK_DGRAM),
+                ("tcp", socket.SOCK_STREAM),
+                ("upstream", socket.SOCK_DGRAM),
+            ):
+                sockets.append((role, sock := socket_in(where, socket.AF_INET, kind)))
+                if role != "upstream":
+                    sock.bind((pod.resolver, DNS_PORT))
+                if role == "tcp":
+                    sock.listen(BACKLOG)
+            self._dns.add(netns, pod.resolver, sockets, embedded=True)
+        finally:
+            for _, sock in sockets:
+                sock.close()
+
+    def silence(self, netns: str, pod: PodSandbox | None) -> None:
+        """The Pod has gone."""
+        if pod and pod.resolver:
+            self._dns.remove(netns)
 
     def connect_socket(self, netns: str, family: int) -> socket.socket:
         sock = socket_in(self._kernel.netns(netns), family, socket.SOCK_STREAM)

@@ -22,7 +22,13 @@ KERNEL OBJECTS
         neighbors, FDB   permanent, on vxlan0, for each container of another host: its address, its MAC, that host
     host            docker0 (172.17.0.1/16, no container on it), docker_gwbridge (172.18.0.1/16); the rules of Docker 28
                     for both, without inter-container communication on docker_gwbridge
-    container       eth0, MAC 02:42 and its address; eth1, MAC drawn; default via docker_gwbridge
+    container       eth0, MAC 02:42 and its address; eth1, MAC drawn; default via docker_gwbridge; a name server at
+                    127.0.0.11, embedded in dockerd: /etc/resolv.conf has it alone, with ndots:0
+
+NAMES
+    A container by its own (web1); a service by its own and by tasks.SERVICE, for which the addresses of its ready
+    containers stand, each first in turn. A service is a Service with a selector, whatever its clusterIP. What is not in
+    namespace default is of a stack: STACK_NAME. TTL 600; an unknown name is SERVFAIL, or what `dns.upstream` says.
 
 OPTIONS
     endpoint_mode: dnsrr. Swarm's other one, vip, is IPVS in each container's namespace (module ip_vs) and not built
@@ -36,16 +42,19 @@ MTU
     eth0 1450: VXLAN over IPv4 takes 50. eth1 1500.
 
 LIMITS
-    IPv4 only; one network for all containers, whatever their Kubernetes namespace; no encryption. Service discovery by
-    127.0.0.11, the ingress network with its routing mesh and published ports (IPVS too), and the load balancer's
-    endpoint of each host are not built.
+    IPv4 only; one network for all containers, whatever their Kubernetes namespace, and it has no name: PTR tells the
+    container's alone; no encryption. The ingress network with its routing mesh and published ports (IPVS too) and the
+    load balancer's endpoint of each host are not built.
+    dockerd listens at 127.0.0.11 on a port it draws, and has rules in the container's namespace lead port 53 there;
+    here it is port 53 itself, so that no container can bind that on all addresses.
     Docker draws the numbers of vethN and the addresses on docker_gwbridge in the order in which containers come; here
     they follow from the container's number in the network, so that they are the same in every run.
     What the gossip between dockers (7946) tells is known everywhere at once.
 
 SOURCES
     moby/moby libnetwork/drivers/overlay (ov_network.go, ov_utils.go, joinleave.go, peerdb.go), libnetwork/osl
-    (neigh_linux.go), integration/network/bridge/iptablesdoc/generated/swarm-portmap.md; moby/swarmkit (VNIs from 4096)
+    (neigh_linux.go), libnetwork/resolver.go, integration/network/bridge/iptablesdoc/generated/swarm-portmap.md;
+    moby/swarmkit (VNIs from 4096)
 """
 
 from __future__ import annotations

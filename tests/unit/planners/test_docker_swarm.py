@@ -166,3 +166,19 @@ def test_published_ports_are_refused(tmp_path: Path) -> None:
     objects = {key_of(each): each for each in loaded.objects}
     with pytest.raises(InputError, match="hostPort"):
         resolve.resolve(topology, objects, images.load_registry({}), "2026-01-01T00:00:00Z")
+
+
+def test_names_are_those_of_containers_and_of_services_with_containers() -> None:
+    names = dict(plan().zone.embedded)
+    containers = {name: address for name, (address, *_) in names.items() if name.removeprefix("tasks.") != "web"}
+    assert containers == {
+        "web1": "10.0.1.2", "web2": "10.0.1.3", "client1": "10.0.1.4", "client2": "10.0.1.5", "db": "10.0.1.6",
+    }  # fmt: skip
+    pod = plan().netns["default.client1"].pod
+    assert pod is not None and pod.resolver == "127.0.0.11"
+    assert next(f.text for f in pod.files if f.path == "/etc/resolv.conf") == "nameserver 127.0.0.11\noptions ndots:0\n"
+
+
+def test_another_modes_containers_have_no_server_in_them() -> None:
+    made = shipped.plan("two-hosts-docker")
+    assert made.zone.embedded == () and {n.pod.resolver for n in made.netns.values() if n.pod} == {""}
