@@ -18,8 +18,9 @@ ERRORS = ("unreachable", "time exceeded", "fragmentation needed", "packet too bi
 
 
 def correlate(records: Iterable[PacketRecord], flow: Flow, translated: Collection[Tuple] = ()) -> Path:
-    """`translated`: what NAT had made of the request when it left its sender, as the sender's own conntrack tells;
-    empty where that knows nothing of it. The sender's port, if the flow has one, tells the request from all others."""
+    """`translated`: what NAT, or a program at the socket, had made of the request when it left its sender, as the
+    kernel there tells; empty where it knows nothing of it. The sender's port, if the flow has one, tells the request
+    from all others."""
     packets = _packets(records)
     request = next((packet for packet in packets if _is_request(packet[0], flow, translated)), None)
     if request is None:
@@ -29,7 +30,7 @@ def correlate(records: Iterable[PacketRecord], flow: Flow, translated: Collectio
     answer = next((packet for packet in later if _answers(packet[0], forward.hops)), None)
     if answer is None:
         return Path(forward=forward)
-    reply = _taken(_leg(answer), forward)
+    reply = _told(_taken(_leg(answer), forward), [packet[0] for packet in later])
     if _from_the_way(answer[0], forward):
         forward = _rejected(forward, answer[0])
     return Path(forward=forward, reply=reply)
@@ -65,9 +66,14 @@ def _is_request(record: PacketRecord, flow: Flow, translated: Collection[Tuple])
     if inner.proto != proto or (proto in OPENING and inner.note != OPENING[proto]):
         return False
     if translated:
-        return tuple_of(inner) in translated
+        return any(_fits(tuple_of(inner), each) for each in translated)
     dport = 0 if proto in ICMP else flow.dport
     return (inner.dst, inner.dport, inner.sport) == (flow.dst, dport, flow.sport or inner.sport)
+
+
+def _fits(one: Tuple, wanted: Tuple) -> bool:
+    """A port 0 is one that was not known yet."""
+    return one == (wanted if wanted.sport else replace(wanted, sport=one.sport))
 
 
 def _answers(record: PacketRecord, forward: Sequence[Hop]) -> bool:
@@ -125,6 +131,15 @@ def _taken(reply: Leg, forward: Leg) -> Leg:
         reason = f"the answer comes from {last.inner.src}, not from {first.inner.dst}"
         return replace(reply, verdict=Verdict.DROPPED, reason=reason)
     return reply
+
+
+def _told(reply: Leg, later: Sequence[PacketRecord]) -> Leg:
+    """An answer that did not arrive, and of which its sender has heard that it did not."""
+    if reply.verdict is not Verdict.DROPPED:
+        return reply
+    errors = (each for each in later if each.inner is not None and is_error(each.inner))
+    error = next((each for each in errors if _answers(each, reply.hops)), None)
+    return _rejected(reply, error) if error else reply
 
 
 def _hop(record: PacketRecord) -> Hop:
