@@ -37,6 +37,7 @@ class Fault:
     fdb: str = ""  # flannel.1: its entries, those towards `to` alone if given
     process: str = ""  # a pattern for pkill -f
     daemon: str = ""  # bird: killed, and started again by mend
+    program: str = ""  # cilium_vxlan ingress: the eBPF program at a link's hook
     sysctl: str = ""  # net.ipv4.ip_forward, set to `value`
     rule: str = ""  # a part of the rule's text in iptables-save: every rule of `table` that has it
     on: str = ""
@@ -72,6 +73,8 @@ class Fault:
             world.target(self.to, "to")
         if self.daemon:
             self._check_daemon(world)
+        if self.program and self.program.split()[1:] not in (["ingress"], ["egress"]):
+            raise Wrong(f"is {self.program}, must be LINK ingress or LINK egress", "program")
         if self.sysctl and not self.value:
             raise Wrong("is missing", "value")
 
@@ -174,6 +177,15 @@ def _daemon(fault: Fault, lab: Lab) -> Undo:
     return ()
 
 
+def _program(fault: Fault, lab: Lab) -> Undo:
+    """Its descriptor is the testbed's: mended by the repair of the whole plan."""
+    where, (dev, hook) = lab.where(fault.on), fault.program.split()
+    if not lab.sure(where, ["tc", "filter", "show", "dev", dev, hook]).strip():
+        raise Failed(f"{fault.on} to have a program at {fault.program}", "none")
+    lab.sure(where, ["tc", "filter", "del", "dev", dev, hook])
+    return ()
+
+
 def _sysctl(fault: Fault, lab: Lab) -> Undo:
     where = lab.where(fault.on)
     before = lab.sure(where, ["sysctl", "-n", fault.sysctl]).strip()
@@ -218,6 +230,7 @@ KINDS: Mapping[str, Callable[[Fault, Lab], Undo]] = {
     "fdb": _fdb,
     "process": _process,
     "daemon": _daemon,
+    "program": _program,
     "sysctl": _sysctl,
     "rule": _rule,
 }

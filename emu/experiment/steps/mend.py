@@ -43,6 +43,6 @@ class Mend(Fault):
             for where, argv in undo:
                 lab.sure(where, argv)
             lab.broken.remove((fault, undo))
-        repair = any(fault.link or fault.daemon for fault, _ in mended)
+        repair = any(fault.link or fault.daemon or fault.program for fault, _ in mended)
         repaired = [f"repaired: {each}" for each in lab.testbed.repair()] if repair else []
         return Said(text="\n".join((*lab.commands[before:], *repaired)))

@@ -163,6 +163,18 @@ def test_a_sysctl_gets_its_old_value_back(tmp_path: Path) -> None:
     assert testbed.ran[-1] == ("node1", ("sysctl", "-qw", "net.ipv4.ip_forward=1"))
 
 
+FILTER = "filter protocol all pref 1 bpf chain 0 handle 0x1 cil_from_overlay direct-action"
+
+
+def test_a_program_is_taken_off_its_link_and_comes_back_with_the_whole_plan(tmp_path: Path) -> None:
+    fault = "{program: cilium_vxlan ingress, on: node2}"
+    testbed, _ = ran(f"- break: {fault}\n- mend: {fault}", tmp_path, Ran(0, FILTER))
+    assert testbed.ran[-1] == ("node2", ("tc", "filter", "del", "dev", "cilium_vxlan", "ingress"))
+    assert testbed.repairs == 1
+    _, result = ran("- break: {program: eth0 egress, on: node1}", tmp_path, Ran(0, ""))
+    assert (result.outcome, result.got) == (Outcome.FAILED, "none")
+
+
 def test_what_is_not_there_cannot_be_broken(tmp_path: Path) -> None:
     _, result = ran("- break: {route: 10.9.0.0/16, on: node1}", tmp_path, Ran(0, ""))
     assert (result.outcome, result.got) == (Outcome.FAILED, "nothing")
