@@ -13,7 +13,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["emu", "emu.*"]),
-    package_data={"emu": ["**/*.yaml", "**/*.html", "**/*.c"]},
+    package_data={"emu": ["**/*.yaml", "**/*.html", "**/*.c", "**/*.h"]},
     install_requires=RUN,
     extras_require={"test": TEST},
     entry_points={"console_scripts": ["emu = emu.main:main", "kube-emu-cni = emu.cniplugin.main:main"]},

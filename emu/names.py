@@ -103,6 +103,12 @@ def aws_veth(namespace: str, pod: str) -> str:
     return f"eni{calico_veth(namespace, pod).removeprefix('cali')}"
 
 
+def cilium_veth(seed: int, namespace: str, pod: str) -> str:
+    """The Node's end of a Pod's link, as Cilium names it: `lxc` and 12 hex digits of a SHA-256, of an id that it draws.
+    Source: cilium/cilium pkg/datapath/connector, Endpoint2IfName."""
+    return f"lxc{digest('cilium', seed, namespace, pod).hex()[:12]}"
+
+
 def vxlan_calico_mac(node: str, family: int) -> str:
     """The MAC of a Node's vxlan.calico: 66 and the first five bytes of SHA-1(node name).
     Source: projectcalico/calico felix/calc/vxlan_resolver.go, vtepMACForHost."""

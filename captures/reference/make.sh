@@ -56,6 +56,15 @@ reference pod-to-service client nginx-svc:80
 reference pod-to-pod-same-node client2 "$(emu get pods -l app=nginx -o name | sed s,pod/,,):80"
 emu down
 
+topology=two-node-cilium
+emu up "topologies/$topology"
+reference pod-to-pod-other-node client client2 --icmp
+reference pod-to-pod-same-node client2 "$(emu get pods -l app=nginx -o name | sed s,pod/,,):80"
+reference pod-to-service client nginx-svc:80
+reference node-to-pod-other-node node1 client2 --icmp
+reference pod-to-another-node client node2 --icmp
+emu down
+
 topology=two-node-canal
 emu up "topologies/$topology"
 reference pod-to-pod-other-node client client2 --icmp

@@ -46,6 +46,7 @@ CNI_MODES: tuple[CniMode, ...] = (
     ),
     CniMode(name="calico-ipip", ipam="calico", tunnels={4: f"{_CALICO}IPv4IPIPTunnelAddr"}),
     CniMode(name="calico-bgp", ipam="calico"),
+    CniMode(name="cilium", proxy="cilium"),
     CniMode(
         name="aws-vpc",
         ipam="aws-vpc",

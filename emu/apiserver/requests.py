@@ -16,6 +16,7 @@ from emu.apiserver.testbed import Testbed
 from emu.cluster import readiness
 from emu.errors import EmuError, Place
 from emu.plan import expectations
+from emu.report import bpf as maps
 from emu.report.plan import plan_text
 
 
@@ -68,6 +69,17 @@ def plan(testbed: Testbed, request: Request) -> Answer:
     if testbed.applied is None:
         raise EmuError("the testbed has no plan yet")
     return Text(plan_text(testbed.applied, request.query.get("output", "")))
+
+
+def bpf(testbed: Testbed, request: Request) -> Answer:
+    """`?kind=&node=`: the maps of one Node, or of every Node that has them."""
+    kind = request.query.get("kind", "")
+    if kind not in maps.LISTINGS:
+        raise ApiError(400, "BadRequest", f"kind is {kind!r}, must be one of {', '.join(maps.LISTINGS)}")
+    node = request.query.get("node", "")
+    found = testbed.entries(maps.LISTINGS[kind].maps, node)
+    texts = (f"{'' if node else f'# {name}{chr(10)}'}{maps.table(kind, each)}" for name, each in found.items())
+    return Text("\n".join(texts))
 
 
 def check(testbed: Testbed, request: Request) -> Answer:

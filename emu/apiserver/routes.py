@@ -29,6 +29,7 @@ PLAIN: Mapping[tuple[str, str], Plain] = {
     ("GET", "/emu/v1/plan"): requests.plan,
     ("POST", "/emu/v1/check"): requests.check,
     ("POST", "/emu/v1/trace"): requests.trace,
+    ("GET", "/emu/v1/bpf"): requests.bpf,
     ("GET", "/emu/v1/status"): requests.status,
 }
 

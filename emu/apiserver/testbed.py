@@ -13,6 +13,7 @@ from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.errors import Place
 from emu.plan.drift import Drift
+from emu.plan.ebpf import MapEntry
 from emu.plan.model import Plan
 from emu.store import Store
 from emu.trace.model import TraceResult
@@ -53,6 +54,8 @@ class Testbed(Protocol):
     def scale(self, key: Key, replicas: int) -> KubeObject: ...
 
     def get(self, key: Key) -> KubeObject: ...
+
+    def entries(self, names: Sequence[str], node: str = "") -> Mapping[str, Sequence[MapEntry]]: ...
 
     def check(self, repair: bool = False) -> tuple[Drift, ...]: ...
 

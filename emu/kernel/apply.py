@@ -23,6 +23,7 @@ from emu.kernel import (
     daemons,
     firewall,
     limits,
+    maps,
     netlink_links,
     netlink_routes,
     netns,
@@ -38,10 +39,13 @@ from emu.kernel.making import LinkMaker
 from emu.kernel.netns import Netns
 from emu.kernel.plugins import Plugins
 from emu.kernel.pods import PodNamespaces
+from emu.kernel.sockets import SocketServices
+from emu.kernel.tracing_ebpf import DecisionTrace, Source
 from emu.names import FABRIC_NETNS
 from emu.netfilter.model import IpSet
 from emu.plan import diff, expectations, foreign, render
 from emu.plan.drift import Drift
+from emu.plan.ebpf import LAYOUTS, MapEntry, SocketProgram
 from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Refusal, Sysctl, TcProgram
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,7 @@ class Kernel:
         self._newborn: Handle | None = None  # what a namespace holds when it is made
         self.daemons = Daemons(namespaces, self.netns)
         self.plugins = Plugins(self.daemons.machine, self.netns, Observer(self._handles))
+        self.sockets = SocketServices()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < min(_DESCRIPTORS, hard):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
@@ -104,6 +109,12 @@ class Kernel:
         variant = self._plan.iptables if self._plan else "nft"
         found = read.read(foreign.joined(plan), self._handles[plan.name], self._handles, variant)
         daemons = self.daemons.read(plan.name, plan.daemons) if plan.daemons else ()
+        if self.sockets.loaded is not None:
+            found = replace(
+                found,
+                programs=(*found.programs, *self.sockets.programs(plan.programs)),
+                maps=(*found.maps, *self.sockets.there(plan.name, plan.maps)),
+            )
         return replace(found, daemons=daemons, attachment=self.plugins.read(plan))
 
     def absent(self, plan: NetnsPlan, ask: bool = False) -> tuple[str, ...]:
@@ -142,9 +153,30 @@ class Kernel:
             merged[drift.netns] = _joined(before, change)
         self.apply(Changes(netns=tuple(merged.values())), self._plan)
 
+    def entries(self, node: str, names: Iterable[str]) -> tuple[MapEntry, ...]:
+        """What is in eBPF maps of a Node."""
+        handle = self._handles[node]
+        return tuple(
+            entry
+            for name in names
+            for entry in (self.sockets.entries(node, name) if LAYOUTS[name].of_lab else maps.entries(handle, name))
+        )
+
+    def decisions(self) -> DecisionTrace:
+        """Follow what the eBPF programs decide, until it is closed."""
+        sources = [
+            Source(name, programs, {index: link for link, index in handle.indexes.items()}, {})
+            for name, handle in list(self._handles.items())
+            for programs in handle.objects.values()
+        ]
+        if self.sockets.loaded is not None:
+            sources.append(Source("", self.sockets.loaded, {}, self.sockets.nodes))
+        return DecisionTrace(sources)
+
     def close(self) -> list[Exception]:
         """Release everything made here, by descriptor and index; errors are collected, not raised."""
         errors: list[Exception] = self.daemons.close()
+        self.sockets.close()
         for name, handle in reversed(self._handles.items()):
             if name == FABRIC_NETNS:
                 errors += _attempt(lambda: self._delete_fabric(handle))  # noqa: B023 - called at once
@@ -170,7 +202,10 @@ class Kernel:
         handle = self._handles[change.name]
         handle.refresh()
         doomed = [v for v in change.removed if isinstance(v, Link) and v.name in handle.indexes]
-        rest = (value for value in change.removed if not isinstance(value, Link | IpSet))
+        rest = (value for value in change.removed if not isinstance(value, Link | IpSet | MapEntry))
+        entries = [value for value in change.removed if isinstance(value, MapEntry)]
+        maps.remove(handle, entries)
+        self.sockets.remove(change.name, entries)
         acts = [act for value in rest if (act := _removal(handle, value))]
         handle.execute([*acts, *_link_removals(handle, doomed)])
         handle.forget(link.name for link in doomed)
@@ -182,6 +217,8 @@ class Kernel:
         errors: list[Exception] = []
         for change in changes:
             errors += self.daemons.drop(change.name)
+            self.sockets.leave(change.name)
+            self.sockets.remove(change.name, change.old.maps if change.old else ())
             handle = self._handles.pop(change.name, None)
             if handle is not None:
                 _take_back(handle, change.old)
@@ -228,8 +265,19 @@ class Kernel:
         for future in (*filled, rules):
             future.result()
         for change in changes:
+            self.sockets.write(change.name, [value for value in change.added if isinstance(value, MapEntry)])
+            self.sockets.attach(value for value in change.added if isinstance(value, SocketProgram))
             if links := [value for value in change.added if isinstance(value, Link)]:
                 carrier.settle(self._handles[change.name].connection.sock, links)
+        self._join([change.name for change in changes if change.name in born], new)
+
+    def _join(self, names: Iterable[str], new: Plan) -> None:
+        """New Nodes and Pods under the eye of the Nodes' socket programs."""
+        for name in names if self.sockets.loaded is not None else ():
+            pod = new.netns[name].pod
+            node = pod.node if pod else name
+            if any(isinstance(program, SocketProgram) for program in new.netns[node].programs):
+                self.sockets.join(self.netns(name), node)
 
     def _fill(self, change: NetnsChange, first: Sequence[Act], born: bool) -> None:
         handle = self._handles[change.name]
@@ -240,9 +288,10 @@ class Kernel:
         acts = [Act(netlink_links.up(netlink_links.LOOPBACK), "ip link set lo up")] if change.old is None else []
         acts += first
         for value in change.added:
-            if not isinstance(value, Link | Sysctl | IpSet | TcProgram):
+            if not isinstance(value, Link | Sysctl | IpSet | TcProgram | SocketProgram | MapEntry):
                 acts.append(_addition(handle, value))
         handle.execute(acts)
+        maps.write(handle, [value for value in change.added if isinstance(value, MapEntry)])
         programs.attach(handle, [value for value in change.added if isinstance(value, TcProgram)])
 
     def _restore(self, changes: Sequence[NetnsChange], variant: str) -> None:
@@ -303,7 +352,7 @@ def _addition(handle: Handle, value: object) -> Act:
 def _removal(handle: Handle, value: object) -> Act | None:
     """None when the link it lives on is gone, and it with it. A sysctl keeps its value, and what was refused never
     came."""
-    if isinstance(value, Sysctl | Refusal):
+    if isinstance(value, Sysctl | Refusal | SocketProgram):
         return None
     try:
         if isinstance(value, TcProgram):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from emu.errors import KernelError
 from emu.kernel import netlink, netlink_links
+from emu.kernel.bpf.library import Programs
 from emu.kernel.netlink import Connection, Request
 from emu.kernel.netns import Netns, entered
 from emu.plan import render
@@ -44,6 +45,7 @@ class Handle:
     netns: Netns
     indexes: dict[str, int] = field(default_factory=lambda: {"lo": netlink_links.LOOPBACK})
     next_index: int = 2
+    objects: dict[str, Programs] = field(default_factory=dict)  # loaded eBPF files, by name: whose maps are wanted
     tuns: dict[str, tuple[int, int]] = field(default_factory=dict)  # TUN devices by name: descriptor, index
     _connection: Connection | None = None
 
@@ -71,6 +73,8 @@ class Handle:
         self.rest()
         while self.tuns:
             os.close(self.tuns.popitem()[1][0])
+        while self.objects:
+            self.objects.popitem()[1].close()
 
     def refresh(self) -> None:
         """Read the links that are there: something else may have made or removed some."""

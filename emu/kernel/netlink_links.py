@@ -27,7 +27,7 @@ from emu.plan.model import Link, Role, Vxlan
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 AF_UNSPEC = 0
-IFF_UP, IFF_MULTICAST = 1, 0x1000
+IFF_UP, IFF_NOARP, IFF_MULTICAST = 1, 0x80, 0x1000
 LOOPBACK = 1  # the index of lo, in every namespace
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
@@ -40,6 +40,7 @@ _BRPORT_MODE = 4  # hairpin
 _BR_MCAST_SNOOPING = 23
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
 _VXLAN_PROXY, _VXLAN_L2MISS, _VXLAN_L3MISS = 11, 13, 14
+_VXLAN_COLLECT_METADATA = 25
 
 _IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, mask of flags to change
 _BE16 = struct.Struct("!H")
@@ -128,7 +129,8 @@ def _common(link: Link, index: int, *, up: bool) -> bytes:
 
 
 def _settings(link: Link, index: int, *, up: bool) -> bytes:
-    body = info(index, IFF_UP if up else 0, IFF_UP)
+    noarp = IFF_NOARP if link.noarp else 0
+    body = info(index, noarp | (IFF_UP if up else 0), IFF_UP | noarp)
     if link.mtu:
         body += attr_u32(IFLA_MTU, link.mtu)
     if link.qlen != DEFAULT_QLEN:
@@ -144,7 +146,9 @@ def _born(peer: Peer) -> bytes:
 
 
 def _vxlan(vxlan: Vxlan, lower: int) -> bytes:
-    """Everything else is left to the kernel, as flanneld and Docker leave it."""
+    """Everything else is left to the kernel, as flanneld, Docker and Cilium leave it."""
+    if vxlan.external:
+        return attr_u8(_VXLAN_COLLECT_METADATA, 1) + attr(_VXLAN_PORT, _BE16.pack(vxlan.port))
     on = ((_VXLAN_PROXY, vxlan.proxy), (_VXLAN_L2MISS, vxlan.misses), (_VXLAN_L3MISS, vxlan.misses))
     parts = [attr_u32(_VXLAN_ID, vxlan.vni), attr_u32(_VXLAN_LINK, lower) if lower else b""]
     if vxlan.local:
@@ -171,6 +175,11 @@ def kind(found: dict[int, bytes]) -> tuple[str, dict[int, bytes], bool]:
     name = linkinfo.get(_INFO_KIND, b"").rstrip(b"\0").decode()
     port = attributes(linkinfo.get(_INFO_SLAVE_DATA, b""))
     return name, attributes(linkinfo.get(_INFO_DATA, b"")), port.get(_BRPORT_MODE, b"\0") != b"\0"
+
+
+def is_external(data: dict[int, bytes]) -> bool:
+    """A VXLAN link that is told VNI and ends packet by packet."""
+    return data.get(_VXLAN_COLLECT_METADATA, b"\0") != b"\0"
 
 
 def vxlan_values(data: dict[int, bytes]) -> VxlanValues:

@@ -9,7 +9,17 @@ import struct
 from collections.abc import Callable, Mapping
 from socket import AF_INET, AF_INET6
 
-from emu.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Request, attr, attr_text, attr_u32
+from emu.kernel.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Request,
+    attr,
+    attr_text,
+    attr_u32,
+    attributes,
+    nested,
+)
 from emu.plan.model import Address, FdbEntry, IPNetwork, Neighbor, PolicyRule, Route
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -22,7 +32,8 @@ _NLM_F_APPEND = 0x800
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE, _RTA_VIA = 1, 4, 5, 6, 7, 15, 18
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_METRICS = 1, 4, 5, 6, 7, 8
+_RTA_TABLE, _RTA_VIA, _RTAX_MTU = 15, 18, 2
 _RTNH_F_ONLINK = 4
 _FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FRA_FWMASK = 1, 2, 3, 6, 10, 15, 16
 _FR_ACT_TO_TBL = 1
@@ -86,7 +97,15 @@ def _route(value: Route, indexes: Indexes, *, deleting: bool = False) -> bytes:
         parts.append(attr(_RTA_PREFSRC, value.src.packed))
     if value.metric:
         parts.append(attr_u32(_RTA_PRIORITY, value.metric))
+    if value.mtu:
+        parts.append(nested(_RTA_METRICS, attr_u32(_RTAX_MTU, value.mtu)))
     return b"".join(parts)
+
+
+def mtu(found: Mapping[int, bytes]) -> int:
+    """Of a route read from the kernel; 0 if it has none of its own."""
+    raw = attributes(found.get(_RTA_METRICS, b"")).get(_RTAX_MTU)
+    return int(struct.unpack("=I", raw)[0]) if raw else 0
 
 
 def _how(value: Route) -> tuple[int, int, int]:

@@ -7,31 +7,48 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 
 from emu.errors import KernelError, NotPermitted
-from emu.kernel import netlink_links, netlink_tc, netns, process, tun
-from emu.kernel.bpf import compiled, library
+from emu.kernel import maps, netlink_links, netlink_tc, netns, sockets, tun
+from emu.kernel.bpf import compiled
+from emu.kernel.bpf.load import loaded
 from emu.kernel.handle import Act, Handle
 from emu.kernel.netlink import Request
 from emu.plan import render
+from emu.plan.ebpf import SocketProgram
 from emu.plan.model import Changes, IpipBy, Link, TcProgram
 
 _WHERE = {"ingress": netlink_tc.INGRESS, "egress": netlink_tc.EGRESS}
 _PROTOCOLS = {"all": netlink_tc.ETH_P_ALL, "ip": netlink_tc.ETH_P_IP}
 MODULE = "/sys/module/ipip"
 DROP = "drop"  # the program, and its file
+ROOT = "run emu as root"
+_REFUSALS = {
+    "ipip": (
+        "tunl0: the ipip module is not loaded, and an ordinary user may load no eBPF programs in its place",
+        "sudo modprobe ipip, or run emu as root",
+    ),
+    "cilium": ("cni cilium is made of eBPF programs, and an ordinary user may load none", ROOT),
+}
 
 
 def check(changes: Changes) -> None:
     """Before the first effect: may this user load programs? Raises HostError."""
-    if any(isinstance(value, TcProgram) for change in changes.netns for value in change.added):
+    added = [value for change in changes.netns for value in change.added]
+    wanted = next((value for value in added if isinstance(value, TcProgram | SocketProgram)), None)
+    if wanted:
         try:
-            with _loaded(DROP):
+            with loaded(DROP):
                 pass
         except NotPermitted as error:
-            what = "tunl0: the ipip module is not loaded, and an ordinary user may load no eBPF programs in its place"
-            raise NotPermitted(what, hint="sudo modprobe ipip, or run emu as root") from error
+            what, hint = _REFUSALS.get(
+                wanted.file, (f"{wanted.name}: an ordinary user may load no eBPF programs", ROOT)
+            )
+            raise NotPermitted(what, hint=hint) from error
+    if any(isinstance(value, SocketProgram) for value in added):
+        os.close(sockets.cgroup())
 
 
 def has_module() -> bool:
@@ -44,23 +61,31 @@ def ipip() -> str:
     """For `emu doctor`: how a tunl0 is realised here. Raises HostError."""
     if has_module():
         return "by the kernel's ipip module"
-    with _loaded(DROP), _loaded("ipip"):
+    with loaded(DROP), loaded("ipip"):
         compiler = "" if all(compiled.cached(name).exists() for name in compiled.SOURCES) else ", compiled when needed"
         return f"by eBPF at tc{compiler}: the ipip module is not loaded"
 
 
+def datapath() -> str:
+    """For `emu doctor`: whether the programs of cni: cilium can be had. Raises HostError."""
+    with loaded("cilium"), loaded("cilium_sock"):
+        os.close(sockets.cgroup())
+        return "programs at tc and at sockets, which are attached to the cgroup the testbed runs in"
+
+
 def attach(handle: Handle, programs: Sequence[TcProgram]) -> None:
-    """Replaces what is there in the same place."""
+    """Replaces what is there in the same place. A file with a `config` is loaded for this alone; of others the maps are
+    kept, and it is loaded once."""
     source: Callable[[TcProgram], tuple[str, str]] = lambda program: (program.file, str(program.config))  # noqa: E731
     for _, group in groupby(sorted(programs, key=source), source):
         together = list(group)
         first = together[0]
-        with _loaded(first.file) as loaded:
+        with loaded(first.file) if first.config else nullcontext(maps.held(handle, first.file)) as object_:
             if first.config:
-                loaded.configure(b"".join(_config(handle, first)))
+                object_.configure(b"".join(_config(handle, first)))
             hooks = {program.dev: _index(handle, program) for program in together}
             acts = [Act(netlink_tc.clsact(index), f"tc qdisc replace dev {dev} clsact") for dev, index in hooks.items()]
-            handle.execute([*acts, *(Act(_filter(hooks, each, loaded.fd(each.name)), each) for each in together)])
+            handle.execute([*acts, *(Act(_filter(hooks, each, object_.fd(each.name)), each) for each in together)])
 
 
 def removal(handle: Handle, program: TcProgram) -> Request:
@@ -68,10 +93,10 @@ def removal(handle: Handle, program: TcProgram) -> Request:
     return netlink_tc.delete(handle.indexes[program.dev], _WHERE[program.where], _PROTOCOLS[program.protocol])
 
 
-def there(handle: Handle, planned: Sequence[TcProgram]) -> Iterator[TcProgram]:
-    """What is at the planned places, as planned but for its name, if that differs."""
+def there(handle: Handle, planned: Sequence[TcProgram | SocketProgram]) -> Iterator[TcProgram]:
+    """What is at the planned places of links, as planned but for its name, if that differs."""
     for program in planned:
-        if program.dev not in handle.indexes:
+        if isinstance(program, SocketProgram) or program.dev not in handle.indexes:
             continue
         for found in netlink_tc.filters(handle.connection, handle.indexes[program.dev], _WHERE[program.where]):
             same = found.name == program.name
@@ -93,8 +118,8 @@ def tunnel(handle: Handle, link: Link) -> None:
         handle.forget([name])
         raise
     handle.tuns[name] = (fd, index)
-    with _loaded(DROP) as loaded:
-        tun.drop_all(fd, loaded.fd(DROP))
+    with loaded(DROP) as object_:
+        tun.drop_all(fd, object_.fd(DROP))
 
 
 def is_tun(link: Link) -> bool:
@@ -104,10 +129,6 @@ def is_tun(link: Link) -> bool:
 def settings(link: Link, index: int) -> Act:
     """What the module gives its tunl0 and TUN gives others: a queue of 500, multicast."""
     return Act(netlink_links.tun(link, index), link)
-
-
-def _loaded(file: str) -> library.Loading:
-    return library.loaded(compiled.read(file, process.run), f"emu/kernel/bpf/{file}.c")
 
 
 def _config(handle: Handle, program: TcProgram) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 
-from emu.kernel import firewall, netlink_links, netlink_routes, netns, programs, sysctls
+from emu.kernel import firewall, maps, netlink_links, netlink_routes, netns, programs, sysctls
 from emu.kernel.handle import Handle
 from emu.kernel.netlink import attributes
 from emu.kernel.netlink_routes import PROTOCOLS, SCOPES, TYPES
@@ -63,6 +63,7 @@ def read(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], variant
         sysctls=found_sysctls,
         sets=firewall.saved_sets(handle.netns) if plan.sets else (),
         programs=tuple(programs.there(handle, plan.programs)),
+        maps=tuple(maps.there(handle, plan.maps)),
         tables=tuple(_tables(plan, handle, variant)),
     )
 
@@ -110,6 +111,7 @@ def _links(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], names
             hairpin=slave,
             qlen=_u32(found.get(netlink_links.IFLA_TXQLEN)),
             up=bool(flags & netlink_links.IFF_UP),
+            noarp=kind == "veth" and bool(flags & netlink_links.IFF_NOARP),
             peer=_peer(planned, _u32(found.get(netlink_links.IFLA_LINK)), handles) if kind == "veth" else None,
             vxlan=_vxlan(planned, found, data, names) if kind == "vxlan" else None,
             ipip=ipip,
@@ -142,6 +144,8 @@ def _peer(planned: Link | None, index: int, handles: Mapping[str, Handle]) -> tu
 def _vxlan(planned: Link | None, link: dict[int, bytes], data: dict[int, bytes], names: Names) -> Vxlan:
     """Of a socket that is in another netns the kernel tells no more than that: it is taken for the planned one."""
     found = netlink_links.vxlan_values(data)
+    if netlink_links.is_external(data):
+        return Vxlan(vni=0, port=found.port, external=True)
     moved = netlink_links.IFLA_LINK_NETNSID in link
     home = planned.vxlan.socket if planned and planned.vxlan else ""
     return Vxlan(
@@ -180,6 +184,7 @@ def _routes(handle: Handle, names: Names) -> Iterator[Route]:
             src=_ip(found.get(7)),
             scope=_SCOPES.get(scope, str(scope)),
             onlink=bool(flags & 4),
+            mtu=netlink_routes.mtu(found),
             metric=0 if family == AF_INET6 and metric == _METRIC_V6 else metric,
             table=table,
             type=_TYPES.get(kind, str(kind)),

@@ -3,16 +3,19 @@ of the flow (`FlowTrace`), the rest is asked for when it is wanted."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
-from emu.kernel import conntrack, tracing_tunnels
+from emu.kernel import conntrack, sockets, tracing_tunnels
 from emu.kernel.conntrack import Entry, Tuple
 from emu.kernel.netns import Netns
+from emu.kernel.tracing_ebpf import DecisionTrace
 from emu.kernel.tracing_flow import FlowTrace
 from emu.kernel.tracing_routes import Asker
 from emu.plan.model import IPAddress
 from emu.trace import conntrack as trace_conntrack
 from emu.trace.conntrack import Tracked
+from emu.trace.decisions import Decision
 from emu.trace.model import Flow, Headers
 
 __all__ = ["FlowTrace", "KernelLookup"]
@@ -21,8 +24,13 @@ __all__ = ["FlowTrace", "KernelLookup"]
 class KernelLookup:
     """Implements `trace.explain.Lookup`: every answer is "", () or None when there is nothing. `close` when done."""
 
-    def __init__(self, netns_of: Callable[[str], Netns], trace: FlowTrace | None = None) -> None:
-        self._netns_of, self._trace = netns_of, trace
+    def __init__(
+        self,
+        netns_of: Callable[[str], Netns],
+        trace: FlowTrace | None = None,
+        programs: DecisionTrace | None = None,
+    ) -> None:
+        self._netns_of, self._trace, self._programs = netns_of, trace, programs
         self._askers: dict[str, Asker] = {}
 
     def __enter__(self) -> KernelLookup:
@@ -89,10 +97,29 @@ class KernelLookup:
         """The rules a packet with these headers matched: `-t nat -A KUBE-SERVICES …`."""
         return self._trace.rules(netns, headers) if self._trace else ()
 
+    def decisions(self, netns: str) -> tuple[Decision, ...]:
+        """What eBPF programs at links there have found in maps, for whatever packet."""
+        return self._programs.packets(netns) if self._programs else ()
+
+    def chosen(self, flow: Flow) -> tuple[Decision, ...]:
+        """What programs at the sender's socket have found for the flow, the last time."""
+        if self._programs is None:
+            return ()
+        own = int.from_bytes(sockets.cookie(self._netns_of(flow.netns)), sys.byteorder)
+        found = [each for each in self._programs.sockets(own) if each.flow and _connects(each.flow, flow)]
+        return tuple({each.entry.map: each for each in found}.values())
+
     def _ask(self, netns: str) -> Asker:
         if netns not in self._askers:
             self._askers[netns] = Asker(self._netns_of(netns))
         return self._askers[netns]
+
+
+def _connects(one: trace_conntrack.Tuple, flow: Flow) -> bool:
+    return (one.dst, one.proto, one.dport) == (flow.dst, flow.proto, flow.dport) and one.sport in (
+        0,
+        flow.sport or one.sport,
+    )
 
 
 def _asked(one: trace_conntrack.Tuple, flow: Flow) -> bool:

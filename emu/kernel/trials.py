@@ -188,5 +188,6 @@ TRIALS = (
     Trial("tracing through the rules", True, _trace, "modprobe nf_tables"),
     Trial("packet sockets", True, _packet_socket, "modprobe af_packet"),
     Trial("eBPF", False, _bpf, "run as root"),
+    Trial("eBPF datapath (cni: cilium)", False, programs.datapath, "run as root"),
     Trial("IPIP tunnels", False, programs.ipip, "modprobe ipip, or run as root"),
 )

@@ -3,10 +3,12 @@ comparison, so a change of one Deployment costs what it touches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from emu.netfilter.model import IpSet, Table
+from emu.plan import ebpf
+from emu.plan.ebpf import MapEntry, SocketProgram
 from emu.plan.model import (
     Address,
     Changes,
@@ -25,7 +27,10 @@ from emu.plan.model import (
     TcProgram,
 )
 
-_VALUES = ("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls", "sets")
+_VALUES = (
+    *("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls", "sets"),
+    *("programs", "maps"),
+)
 NETNS_ORDER = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NETWORK: 2, NetnsKind.NODE: 3, NetnsKind.POD: 4}
 # A port needs its bridge and a VXLAN link the device below it, so they are made in this order.
 _LINK_ORDER = {"bridge": 0, "dummy": 1, "veth": 2}
@@ -97,6 +102,7 @@ def in_order(plan: NetnsPlan) -> Iterator[object]:
     yield from plan.rules
     yield from plan.neighbors
     yield from plan.fdb
+    yield from plan.maps
     yield from plan.programs
 
 
@@ -120,6 +126,10 @@ def key(value: Any) -> Hashable:
             return ("sysctl", value.key)
         case TcProgram():
             return ("program", value.dev, value.where)
+        case SocketProgram():
+            return ("socket program", value.hook)
+        case MapEntry():
+            return ("map", value.map, value.key)
         case PolicyRule():
             return ("rule", value)
         case IpSet():
@@ -136,7 +146,14 @@ def link_of(value: Any) -> str:
         return "" if name in ("all", "default") else name
     if isinstance(value, Refusal):
         return value.route.dev
-    return "" if isinstance(value, Link | PolicyRule | IpSet) else value.dev
+    return "" if isinstance(value, Link | PolicyRule | IpSet | SocketProgram | MapEntry) else value.dev
+
+
+def told_of(value: Any) -> frozenset[str]:
+    """The links whose index it has been given."""
+    if isinstance(value, MapEntry):
+        return ebpf.links(value)
+    return frozenset(map(str, value.config)) if isinstance(value, TcProgram) else frozenset()
 
 
 def remade(old: Any, new: Link) -> bool:
@@ -154,8 +171,9 @@ def _link_rank(link: Link) -> int:
 
 
 def _values(old: NetnsPlan, new: NetnsPlan) -> tuple[tuple[object, ...], tuple[object, ...]]:
-    before: dict[Hashable, Any] = {key(value): value for value in in_order(old)}
-    after = {key(value): value for value in in_order(new)}
+    kept = _kept(old.maps, new.maps)
+    before: dict[Hashable, Any] = {key(value): value for value in in_order(old) if id(value) not in kept}
+    after = {key(value): value for value in in_order(new) if id(value) not in kept}
     afresh = {
         value.name
         for k, value in after.items()
@@ -165,14 +183,23 @@ def _values(old: NetnsPlan, new: NetnsPlan) -> tuple[tuple[object, ...], tuple[o
     added = tuple(
         value
         for k, value in after.items()
-        if k not in before or link_of(value) in afresh or (before[k] is not value and before[k] != value)
+        if k not in before
+        or link_of(value) in afresh
+        or (afresh and told_of(value) & afresh)
+        or (before[k] is not value and before[k] != value)
     )
     removed = [
         value
         for k, value in before.items()
         if (value.name in leaving if isinstance(value, Link) else _drop(value, k not in after, leaving))
     ]
-    return added, tuple(reversed(removed))
+    again = tuple(value for value in new.maps if id(value) in kept and told_of(value) & afresh) if afresh else ()
+    return (*added, *again), tuple(reversed(removed))
+
+
+def _kept(old: Sequence[MapEntry], new: Sequence[MapEntry]) -> set[int]:
+    """The entries that are the same object in both: there are many, and they are not looked at."""
+    return {id(value) for value in old} & {id(value) for value in new}
 
 
 def _drop(value: object, absent: bool, leaving: set[str]) -> bool:

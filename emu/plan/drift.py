@@ -9,7 +9,8 @@ from itertools import zip_longest
 
 from emu.netfilter import normal
 from emu.netfilter.model import IpSet, Table
-from emu.plan import diff, expectations, render
+from emu.plan import diff, ebpf, expectations, render
+from emu.plan.ebpf import MapEntry, SocketProgram
 from emu.plan.model import (
     Address,
     Daemon,
@@ -29,7 +30,7 @@ from emu.plan.model import (
 MISSING, NOT_PLANNED, NOT_RUNNING = "missing", "not in the plan", "not running"
 LOCAL_TABLE = 255
 METRIC_V6 = 256  # of a route IPv6 makes for an address (IP6_RT_PRIO_ADDRCONF)
-ASPECTS = ("kind", "mtu", "mac", "master", "hairpin", "qlen", "up", "vxlan", "ipip")
+ASPECTS = ("kind", "mtu", "mac", "master", "hairpin", "qlen", "noarp", "up", "vxlan", "ipip")
 #: What tunnel modules put into every netns, once they are loaded.
 OF_MODULES = frozenset(
     {"tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6tnl0", "ip6_vti0", "ip6gre0"}
@@ -133,7 +134,7 @@ def _dependents(
     """What comes back with a link: all that lives on one that is made again, what is missing on one that was down."""
     for key, value in want.items():
         of = value.master if isinstance(value, Link) else diff.link_of(value)
-        told = isinstance(value, TcProgram) and link.name in value.config and link.name in gone
+        told = link.name in gone and link.name in diff.told_of(value)
         if told or (of == link.name and (of in gone or (of in down and key not in have))):
             yield value
 
@@ -160,6 +161,7 @@ def _aspects(link: Link, wanted: Link, got: Link) -> str:
         "master": f"master {link.master}" if link.master else "no master",
         "hairpin": f"hairpin {'on' if link.hairpin else 'off'}",
         "qlen": f"txqueuelen {link.qlen}",
+        "noarp": f"arp {'off' if link.noarp else 'on'}",
         "up": "up" if link.up else "down",
         "vxlan": _vxlan(link.vxlan),
         "ipip": _ipip(link.ipip),
@@ -183,7 +185,7 @@ def same(wanted: object, got: object) -> bool:
         case Link(), Link():
             return _same_link(wanted, got)
         case Route(), Route():
-            fields = ("type", "via", "src", "scope", "onlink")
+            fields = ("type", "via", "src", "scope", "onlink", "mtu")
             return all(getattr(wanted, f) == getattr(got, f) for f in fields) and wanted.dev in ("", got.dev)
         case Address(), Address():
             return (wanted.dev, wanted.address) == (got.dev, got.address)
@@ -244,6 +246,10 @@ def name_of(value: object) -> str:
             return f"ipset {value.name}"
         case TcProgram():
             return f"tc filter {value.dev} {value.where}"
+        case SocketProgram():
+            return f"socket program {value.hook}"
+        case MapEntry():
+            return f"map {value.map}, key {ebpf.key_text(value.map, value.key)}"
     return str(value)
 
 

@@ -38,6 +38,7 @@ JOINED = (
     "sysctls",
     "sets",
     "programs",
+    "maps",
     "daemons",
     "expected",
 )

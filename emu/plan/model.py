@@ -13,6 +13,7 @@ from emu.api.images import Program
 from emu.api.objects import Container
 from emu.netfilter.model import IpSet, Rule, Table
 from emu.plan.attachment import Attachment
+from emu.plan.ebpf import MapEntry, SocketProgram, TcProgram
 
 
 class Role(StrEnum):
@@ -22,6 +23,7 @@ class Role(StrEnum):
     HOST_VETH = "host-veth"  # its other end, in the Node
     BRIDGE = "bridge"  # cni0
     TUNNEL = "tunnel"  # flannel.1
+    HOST = "host"  # cilium_host: a Node's own door to its Pods
     UPLINK = "uplink"  # eth0 of a Node; a router's ports
     FABRIC = "fabric"  # a switch, and its ports
     LOOPBACK = "loopback"  # lo, which is no capture point
@@ -40,7 +42,8 @@ class Vxlan:
     """IFLA_VXLAN_*. `local` and `dev` as in `ip link add … type vxlan id … local … dev … dstport … nolearning`; without
     them the route of the outer packet chooses. `socket`: the netns the link was made in before it was moved, if it
     was; its UDP socket stays there, and so do the outer packets. With `proxy` it answers ARP itself, from its permanent
-    neighbor entries, and forwards none."""
+    neighbor entries, and forwards none. `external`: VNI and end are told packet by packet
+    (IFLA_VXLAN_COLLECT_METADATA), and `vni` is 0."""
 
     vni: int
     local: IPAddress | None = None
@@ -50,6 +53,7 @@ class Vxlan:
     proxy: bool = False
     misses: bool = False  # l2miss, l3miss: it tells who listens of what it has no entry for
     socket: str = ""
+    external: bool = False
 
 
 class IpipBy(StrEnum):
@@ -85,6 +89,7 @@ class Link:
     hairpin: bool = False  # of a bridge port
     qlen: int = 1000  # frames; the kernel's default for every kind of link used here
     up: bool = True
+    noarp: bool = False  # nobody is asked for a MAC on it
     peer: tuple[str, str] | None = None
     vxlan: Vxlan | None = None
     ipip: Ipip | None = None
@@ -112,6 +117,7 @@ class Route:
     scope: str = "global"  # global, link
     onlink: bool = False
     metric: int = 0
+    mtu: int = 0  # 0: the device's
     table: int = 254  # main
     type: str = "unicast"
     protocol: str = "boot"
@@ -166,19 +172,6 @@ class FdbEntry:
     dev: str
     mac: str
     dst: IPAddress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcProgram:
-    """An eBPF program at a link's clsact hook: `name` of the file `emu/kernel/bpf/FILE.c`, for packets of `protocol`
-    (all, ip). `config` is the one entry of its map: a link stands for its index."""
-
-    dev: str
-    where: str  # ingress, egress
-    file: str
-    name: str
-    protocol: str = "all"
-    config: tuple[str | IPv4Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +302,8 @@ class NetnsPlan:
     fdb: tuple[FdbEntry, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     sets: tuple[IpSet, ...] = ()  # what the tables' rules ask; there before them, gone after them
-    programs: tuple[TcProgram, ...] = ()
+    programs: tuple[TcProgram | SocketProgram, ...] = ()
+    maps: tuple[MapEntry, ...] = ()  # of the programs
     tables: tuple[Table, ...] = ()  # merged rulesets, complete
     daemons: tuple[Daemon, ...] = ()
     expected: tuple[Expected, ...] = ()  # beside `routes`: what the daemons will bring
@@ -389,7 +383,8 @@ class NetnsChange:
     name: str
     old: NetnsPlan | None
     new: NetnsPlan | None
-    # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl, IpSet, TcProgram
+    # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl, IpSet, TcProgram,
+    # SocketProgram, MapEntry
     added: tuple[object, ...] = ()
     removed: tuple[object, ...] = ()
     tables: tuple[tuple[Table | None, Table | None], ...] = ()

@@ -11,8 +11,9 @@ from typing import Any
 from emu.netfilter import sets
 from emu.netfilter import text as rules_text
 from emu.netfilter.model import IpSet, Table
-from emu.plan import diff, render_tc
+from emu.plan import diff, ebpf, render_ebpf
 from emu.plan.attachment import Attachment
+from emu.plan.ebpf import MapEntry, SocketProgram
 from emu.plan.model import (
     Address,
     Daemon,
@@ -66,7 +67,11 @@ def line(netns: str, change: object, *, remove: bool = False, exists: bool = Fal
         case IpSet():
             return f"ipset destroy {change.name}" if remove else " && ".join(_set(change))
         case TcProgram():
-            return render_tc.tc_filter(netns, change, remove=remove)
+            return render_ebpf.tc_filter(netns, change, remove=remove)
+        case SocketProgram():
+            return render_ebpf.attached(change, remove=remove)
+        case MapEntry():
+            return render_ebpf.map_entry(netns, change, remove=remove)
         case Table():
             return f"{restore_tool(change.family)} --table={change.name}"
         case Daemon():
@@ -92,6 +97,7 @@ def route(value: Route) -> str:
     parts += [f"scope {value.scope}"] if value.scope != "global" else []
     parts += [f"src {value.src}"] if value.src else []
     parts += [f"metric {value.metric}"] if value.metric else []
+    parts += [f"mtu {value.mtu}"] if value.mtu else []
     parts += ["onlink"] if value.onlink else []
     return " ".join(parts)
 
@@ -141,10 +147,9 @@ def _script(plan: Plan) -> Iterator[str]:
         assert change.new is not None
         yield f"\n# {change.new.kind} {change.new.owner}"
         yield f"ip -n {change.name} link set lo up"
-        programs = [value for value in change.added if isinstance(value, TcProgram)]
-        rest = (value for value in change.added if not isinstance(value, TcProgram))
+        rest = (value for value in change.added if not isinstance(value, TcProgram | SocketProgram | MapEntry))
         yield from (_inside(change.name, each) for value in rest for each in _lines(change.name, value))
-        yield from render_tc.script(change.name, programs)
+        yield from render_ebpf.script(change.name, change.new.programs, change.new.maps)
         yield from (_heredoc(change.name, table, plan.iptables) for _, table in change.tables if table)
         yield from (_daemon(change.name, daemon) for _, daemon in change.daemons if daemon)
         yield from (f"# {each.by} brings {route(each.route)}" for each in change.new.expected)
@@ -155,6 +160,7 @@ def _script(plan: Plan) -> Iterator[str]:
             yield from _attachment(change.new.attachment)
         if change.new.pod:
             yield from _processes(change.new)
+    yield from render_ebpf.sockets(plan)
 
 
 def _lines(netns: str, value: object) -> list[str]:
@@ -215,6 +221,7 @@ def _processes(plan: NetnsPlan) -> Iterator[str]:
 def _link(netns: str, link: Link, exists: bool) -> list[str]:
     settings = _settings(link)
     port = [f"master {link.master}"] if link.master else []
+    port += ["arp off"] if link.noarp else []
     state = ["up" if link.up else "down"]
     if link.ipip:
         commands = _ipip(link, [*settings, *state], exists)
@@ -263,6 +270,8 @@ def _options(link: Link) -> str:
 
 def vxlan(value: Vxlan) -> str:
     """As `ip -d link` prints it, behind the word vxlan."""
+    if value.external:
+        return f"external dstport {value.port}"
     parts = [f"id {value.vni}"]
     parts += [f"local {value.local}"] if value.local else []
     parts += [f"dev {value.dev}"] if value.dev else []
@@ -303,7 +312,11 @@ def value_text(value: Any) -> str:
         case PolicyRule():
             return policy_rule(value)
         case TcProgram():
-            return render_tc.listed(value)
+            return render_ebpf.listed(value)
+        case SocketProgram():
+            return f"{value.hook} {value.name}"
+        case MapEntry():
+            return ebpf.value_text(value.map, value.value)
         case Link():
             return _link("", value, True)[0].removeprefix("ip link set ")
         case IpSet():

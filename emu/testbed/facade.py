@@ -13,9 +13,10 @@ from emu.api.objects import Pod
 from emu.capture.points import all_points, new_points, points
 from emu.capture.recorder import Recorder, opener
 from emu.cluster.model import Cluster
-from emu.errors import EmuError, InputError, MissingTool, NoSuchProgram
+from emu.errors import EmuError, InputError, MissingTool, NoSuchProgram, NotFound
 from emu.kernel.process import Child
 from emu.plan.drift import Drift, drift
+from emu.plan.ebpf import MapEntry
 from emu.plan.model import Changes, Plan
 from emu.testbed import targets, tracing
 from emu.testbed.reconciler import Progress, Reconciler
@@ -67,7 +68,7 @@ class Testbed(Reconciler):
         return tuple(results)
 
     def _trace(self, plan: Plan, flow: Flow, send: tracing.Send | None = None) -> TraceResult:
-        result = tracing.trace(plan, flow, self.host.netns, send)
+        result = tracing.trace(plan, flow, self.host.netns, send, self.host.kernel.decisions)
         if result.ok:
             return result
         watched = {point.netns for point in tracing.watched(plan, result.prediction)}
@@ -166,6 +167,18 @@ class Testbed(Reconciler):
         if self.cluster is None or self.plan is None:
             raise EmuError("the testbed is not up yet")
         return self.cluster, self.plan
+
+    def entries(self, names: Sequence[str], node: str = "") -> Mapping[str, Sequence[MapEntry]]:
+        """What is in eBPF maps of a Node, or of every Node that has some, by Node."""
+        with self._lock:
+            cluster, _ = self._current()
+            known = [each.name for each in cluster.nodes]
+            if node and node not in known:
+                raise NotFound("nodes", node, hint=f"there are {', '.join(known)}")
+            found = {name: self.host.kernel.entries(name, names) for name in ([node] if node else known)}
+        if not any(found.values()):
+            raise InputError(f"cni {cluster.topology.cni.mode} has no such eBPF maps", hint="cni: cilium has")
+        return found
 
     def check(self, repair: bool = False) -> tuple[Drift, ...]:
         """What differs between plan and kernel, in every netns; with `repair`, mended."""

@@ -11,10 +11,13 @@ from emu.capture.points import all_points
 from emu.capture.recorder import Recorder, opener
 from emu.kernel.netns import Netns, socket_in
 from emu.kernel.tracing import FlowTrace, KernelLookup
+from emu.kernel.tracing_ebpf import DecisionTrace
 from emu.plan.model import IPAddress, NetnsKind, Plan
 from emu.testbed import request
+from emu.trace import sockets
 from emu.trace.changed import endpoint
 from emu.trace.compare import compare
+from emu.trace.conntrack import Tuple
 from emu.trace.correlate import correlate
 from emu.trace.explain import explain
 from emu.trace.flooding import without_copies
@@ -25,14 +28,21 @@ Send = Callable[[Flow], request.Reply]
 MOST_POINTS = 200
 UNREACHABLE = "unreachable: host"
 NetnsOf = Callable[[str], Netns]
+Follow = Callable[[], DecisionTrace]
 
 
-def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -> TraceResult:
-    """`send` makes the traffic and returns how it went; by default one request of the testbed's own."""
+def trace(
+    plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None, follow: Follow = lambda: DecisionTrace(())
+) -> TraceResult:
+    """`send` makes the traffic and returns how it went; by default one request of the testbed's own. `follow` listens
+    to the lab's eBPF programs."""
     prediction = predict(plan, flow)
     points = watched(plan, prediction)
     nodes = {name: netns_of(name) for name in sorted({point.netns for point in points}) if plan.netns[name].tables}
-    with FlowTrace(nodes, flow.proto, addresses(prediction), outer=_outer(prediction), variant=plan.iptables) as rules:
+    with (
+        FlowTrace(nodes, flow.proto, addresses(prediction), outer=_outer(prediction), variant=plan.iptables) as rules,
+        follow() as programs,
+    ):
         recorder = Recorder(points, opener(netns_of), lenient=True)
         try:
             reply = send(flow) if send else _request(flow, prediction, netns_of)
@@ -41,9 +51,10 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
         finally:
             capture = recorder.stop()
         taken, notes = without_copies(records(joined(capture.frames)), plan)
-        with KernelLookup(netns_of, rules) as lookup:
-            seen = correlate(taken, sent, [each.leaving for each in lookup.requests(sent)])
-            observed = _unsent(explain(seen, plan, lookup, flow), reply.unsent)
+        with KernelLookup(netns_of, rules, programs) as lookup:
+            translated = [each.leaving for each in lookup.requests(sent)]
+            seen = correlate(taken, sent, [*translated, *_connected(plan, sent, lookup)])
+            observed = _unsent(explain(seen, plan, lookup, sent), reply.unsent)
         unseen = send is not None and not seen.forward.hops and bool(_first_hops(prediction))
         warnings = (*notes, *_warnings(recorder), *([_sent_nothing(flow)] if unseen else []))
     matched, difference = compare(prediction, observed, plan.netns.keys() - set(rules.lost))
@@ -58,6 +69,15 @@ def trace(plan: Plan, flow: Flow, netns_of: NetnsOf, send: Send | None = None) -
         warnings=warnings,
         unproven=_unproven(rules.lost),
     )
+
+
+def _connected(plan: Plan, flow: Flow, lookup: KernelLookup) -> Iterator[Tuple]:
+    """What the request can be once a program has given its socket another end."""
+    for decision in lookup.chosen(flow):
+        to = sockets.to_backend(flow, decision)
+        if to is not flow:
+            for own in plan.netns[flow.netns].addresses:
+                yield Tuple(own.address.ip, to.dst, to.proto, to.sport, to.dport)
 
 
 def _request(flow: Flow, prediction: Prediction, netns_of: NetnsOf) -> request.Reply:

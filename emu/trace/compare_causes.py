@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from emu.errors import EmuError
 from emu.netfilter import normal, parse
+from emu.trace.decisions import comparable
 from emu.trace.model import Cause, CauseKind, Difference, Leg
 
 _LOOKED_UP = (CauseKind.ROUTE, CauseKind.NEIGHBOR, CauseKind.FDB)
@@ -21,9 +22,21 @@ def missing_cause(leg: str, expected: Leg, got: Leg, asked: Collection[str]) -> 
         missing = [line for line in lines if _normal(line) not in seen] if netns in asked else []
         if missing:
             return _difference(leg, got, netns, f"the packet did not match the expected rule {missing[0]}")
+    if unfound := _unfound(expected, got, asked):
+        return _difference(leg, got, unfound.netns, f"no program found the expected entry: {unfound.text}")
     for netns, kind in _kinds(expected) - _kinds(got) if got.hops else ():
         if netns in asked:
             return _difference(leg, got, netns, f"the kernel has no {kind} for the packet, which was predicted")
+    return None
+
+
+def _unfound(expected: Leg, got: Leg, asked: Collection[str]) -> Cause | None:
+    """What programs at sockets find is told of packets too that nobody saw."""
+    told = {(cause.netns, comparable(cause)) for cause in _causes(got) if cause.kind is CauseKind.EBPF}
+    for cause in _causes(expected):
+        wanted = cause.kind is CauseKind.EBPF and cause.netns in asked and (got.hops or cause in expected.origin)
+        if wanted and (cause.netns, comparable(cause)) not in told:
+            return cause
     return None
 
 
@@ -39,7 +52,8 @@ def _causes(leg: Leg) -> Iterator[Cause]:
 def _difference(leg: str, got: Leg, netns: str, said: str) -> Difference:
     index = next((i for i, hop in enumerate(got.hops) if hop.point.netns == netns), 0)
     what = f"{leg} hop {index + 1}: in {netns} {said}"
-    return Difference(leg=leg, index=index, expected=None, observed=got.hops[index], what=what)
+    observed = got.hops[index] if got.hops else None
+    return Difference(leg=leg, index=index, expected=None, observed=observed, what=what)
 
 
 def _rules(leg: Leg) -> dict[str, list[str]]:

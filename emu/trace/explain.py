@@ -14,9 +14,11 @@ from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
 from emu.trace.addresses import address, to_endpoint
 from emu.trace.changed import connection_marked, endpoint, marked, ttl_set
-from emu.trace.conntrack import Tracked
+from emu.trace.conntrack import Tracked, tuple_of
+from emu.trace.decisions import REFUSED, Decision
 from emu.trace.marks import mark_of
 from emu.trace.model import Cause, CauseKind, Direction, Encapsulation, Flow, Headers, Hop, Leg, Path, Verdict
+from emu.trace.sockets import NO_BACKEND, to_backend
 
 _VIA = re.compile(r"\bvia (?:inet6? )?(\S+)")
 _DEV = re.compile(r"\bdev (\S+)")
@@ -49,16 +51,21 @@ class Lookup(Protocol):
     def program(self, netns: str, dev: str, where: str) -> str: ...
     def conntrack(self, netns: str, headers: Headers) -> Tracked | None: ...
     def rules(self, netns: str, headers: Headers) -> tuple[str, ...]: ...
+    def decisions(self, netns: str) -> tuple[Decision, ...]: ...
+    def chosen(self, flow: Flow) -> tuple[Decision, ...]: ...
 
 
 def explain(path: Path, plan: Plan, lookup: Lookup, flow: Flow | None = None) -> Path:
     """The path with the causes of every step. A step the kernel says nothing about has none. With the flow, also why
     a Pod's request has not left it."""
     asking = _Asking(plan, lookup)
+    chosen = lookup.chosen(flow) if flow else ()
     if flow and not path.forward.hops and plan.netns[flow.netns].kind is NetnsKind.POD:
-        return Path(forward=asking.unsent(path.forward, flow))
-    reply = asking.leg(path.reply, reply=True) if path.reply else None
-    return Path(forward=asking.leg(path.forward, reply=False), reply=reply)
+        path = Path(forward=asking.unsent(path.forward, flow, chosen))
+    forward = asking.leg(path.forward, reply=False)
+    if chosen:
+        forward = replace(forward, origin=(*(each.cause for each in chosen), *forward.origin))
+    return Path(forward=forward, reply=asking.leg(path.reply, reply=True) if path.reply else None)
 
 
 class _Asking:
@@ -78,9 +85,13 @@ class _Asking:
         told = replace(leg, hops=tuple(hops), origin=tuple(self._origin(leg.hops[0])))
         return _ended(told)
 
-    def unsent(self, leg: Leg, flow: Flow) -> Leg:
-        """Seen nowhere: no route, or nobody whose MAC could be asked for."""
+    def unsent(self, leg: Leg, flow: Flow, chosen: Sequence[Decision] = ()) -> Leg:
+        """Seen nowhere: a program has refused it, or no route, or nobody whose MAC could be asked for."""
         netns, where = flow.netns, self.plan.netns[flow.netns].owner
+        if any(each.cause.effect == REFUSED for each in chosen):
+            return replace(leg, verdict=Verdict.REJECTED, reason=NO_BACKEND)
+        for each in chosen:
+            flow = to_backend(flow, each)
         text = self.lookup.route(netns, flow.src, flow.dst, "", 0, flow.proto, flow.sport, flow.dport)
         dev, via = _DEV.search(text), _VIA.search(text)
         if not dev:
@@ -88,7 +99,7 @@ class _Asking:
         next_hop = address(via[1], flow.dst) if via else flow.dst
         neighbor = self.lookup.neighbor(netns, dev[1], next_hop)
         told = (*_some(CauseKind.ROUTE, netns, text, f"to {dev[1]}"), *_some(CauseKind.NEIGHBOR, netns, neighbor, ""))
-        if "lladdr" in neighbor:
+        if "lladdr" in neighbor or text.startswith("local"):
             return replace(leg, origin=told)
         return replace(leg, origin=told, reason=f"nobody answers ARP for {next_hop} on {where}:{dev[1]}")
 
@@ -102,9 +113,35 @@ class _Asking:
         yield from self._rules(netns, made)
         if entry and entry.is_answer(seen) and endpoint_of(made) != endpoint_of(seen):
             yield _cause(CauseKind.CONNTRACK, netns, entry.text, f"source back to {endpoint_of(seen)}")
-        yield from self._routed(netns, "", first.point.ifname, seen, _going(first))
+        decided = [each for each in self._decisions(netns, seen) if not each.on_the_way_in]
+        dev = decided[0].dev if decided else first.point.ifname
+        yield from self._routed(netns, "", dev, seen, _going(first) if not decided else seen)
+        yield from (each.cause for each in decided)
+
+    def _decisions(self, netns: str, *seen: Headers) -> list[Decision]:
+        """Of programs about packets with one of these headers, each once."""
+        wanted = {tuple_of(each) for each in seen}
+        wanted |= {replace(each, sport=0, dport=0) for each in wanted}  # pieces of it
+        found = (each for each in self.lookup.decisions(netns) if each.flow in wanted)
+        return list({each.cause.text: each for each in found}.values())
+
+    def _decided(self, hop: Hop, after: Hop | None) -> Iterator[Decision]:
+        """Where the packet came in, and where it then went out of the same netns."""
+        netns = hop.point.netns
+        leaving = after.point.ifname if after and (after.point.netns, after.direction) == (netns, Direction.OUT) else ""
+        for each in self._decisions(netns, hop.inner, *((after.inner,) if after else ())):
+            here = each.on_the_way_in and hop.direction is Direction.IN and each.dev == hop.point.ifname
+            if here or (not each.on_the_way_in and leaving and each.dev == leaving):
+                yield each
 
     def _step(self, hop: Hop, after: Hop | None, rules: Sequence[Cause], reply: bool) -> Iterator[Cause]:
+        decided = tuple(self._decided(hop, after))
+        yield from (each.cause for each in decided if each.on_the_way_in)
+        if not any(each.past_the_stack for each in decided):
+            yield from self._by_the_stack(hop, after, rules, reply)
+        yield from (each.cause for each in decided if not each.on_the_way_in)
+
+    def _by_the_stack(self, hop: Hop, after: Hop | None, rules: Sequence[Cause], reply: bool) -> Iterator[Cause]:
         netns = hop.point.netns
         if after is None:
             yield from self._end(hop, rules)

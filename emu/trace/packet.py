@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from emu.plan.model import IPAddress
 from emu.trace.conntrack import Entry
 from emu.trace.model import CapturePoint, Cause, Direction, Encapsulation, Headers, Hop, Verdict
 
@@ -30,6 +31,8 @@ class Packet:
     df: bool = False
     pieces: tuple[int, ...] = ()
     largest: int = 0
+    key: tuple[int, IPAddress] | None = None  # for an external tunnel: VNI and other end
+    answer: bool = False  # made by a kernel or a server, which heed the MTU of a route; the request does not
 
     def enter(self) -> None:
         """Crossing a wire into another netns: the mark and the conntrack entry stay behind (skb_scrub_packet)."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from emu.plan.model import IPAddress, NetnsKind, NetnsPlan, Plan
-from emu.trace import sizes
+from emu.trace import sizes, sockets
 from emu.trace.changed import endpoint, with_changes
 from emu.trace.model import Flow, Headers, Leg, Path, Prediction, Verdict
 from emu.trace.packet import Journey, Packet
@@ -74,15 +74,22 @@ class _Run:
         self.simulator = Simulator(world, script.choose)
 
     def path(self, flow: Flow) -> Path:
-        first = self._first(flow)
+        connected = sockets.connect(self.world, flow, self.script.choose)
+        if connected.flow is None:
+            return Path(
+                forward=Leg(hops=(), verdict=Verdict.REJECTED, reason=sockets.NO_BACKEND, origin=connected.causes)
+            )
+        first = self._first(connected.flow)
         if isinstance(first, str):
-            return Path(forward=Leg(hops=(), verdict=Verdict.DROPPED, reason=first))
+            return Path(forward=Leg(hops=(), verdict=Verdict.DROPPED, reason=first, origin=connected.causes))
         asked = first.headers
         forward = self.simulator.send(flow.netns, first)
         sender, answer, note = self._answer(forward)
         leg = _leg(forward)
+        leg = replace(leg, origin=(*connected.causes, *leg.origin))
         if answer is None or sender is None:
             return Path(forward=leg)
+        answer.answer = True
         back = self.simulator.send(sender, answer)
         return Path(forward=leg, reply=_reply_leg(back, flow, asked, note))
 

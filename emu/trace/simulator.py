@@ -15,7 +15,9 @@ from emu.plan import expectations, render
 from emu.plan.model import IPAddress, IpipBy, Link, Route
 from emu.trace import refusals, sizes, tunnels
 from emu.trace.changed import endpoint
+from emu.trace.conntrack import Conntrack
 from emu.trace.firewall import At, Choose, Firewall
+from emu.trace.hooks import at_hook
 from emu.trace.model import CapturePoint, Cause, CauseKind, Direction, Headers, Verdict
 from emu.trace.packet import Journey, Packet, hop_of
 from emu.trace.world import Machine, Query, World
@@ -31,6 +33,7 @@ class Simulator:
         self.world = world
         self.choose = choose
         self.firewall = Firewall(choose)
+        self.masqueraded: dict[str, Conntrack] = {}  # by programs, in each netns
         self.way = Journey()
 
     def send(self, netns: str, packet: Packet) -> Journey:
@@ -108,7 +111,7 @@ class Simulator:
             return
         if not self._passes(machine, packet, route, forwarded=False):
             return
-        sizes.cut(packet, machine.links[dev].mtu)
+        sizes.cut(packet, machine.mtu(route, packet.answer))
         if machine.links[dev].ipip is not None:
             self._encapsulate_ipip(machine, machine.links[dev], packet, next_hop)
             return
@@ -118,12 +121,11 @@ class Simulator:
             self._fail(machine, packet, "unreachable: host", reason)
             return
         packet.src_mac, packet.dst_mac = self.world.mac((machine.name, dev)), mac
-        self._transmit(machine, dev, packet)
+        self.transmit(machine, dev, packet)
 
     def _passes(self, machine: Machine, packet: Packet, route: Route, *, forwarded: bool) -> bool:
         """Whether the device of the route takes it, whole or in pieces; else its sender is told what would fit."""
-        dev = machine.device(route)
-        mtu = machine.links[dev].mtu
+        dev, mtu = machine.device(route), machine.mtu(route, packet.answer or forwarded)
         if not sizes.stuck(packet, mtu, forwarded=forwarded):
             return True
         if forwarded:
@@ -134,6 +136,8 @@ class Simulator:
 
     def _neighbor(self, machine: Machine, dev: str, address: IPAddress) -> str | None:
         """The MAC of a next hop: a permanent entry of the plan, else whoever answers ARP on the segment."""
+        if machine.links[dev].noarp:
+            return self.world.mac((machine.name, dev))  # arp_constructor, net/ipv4/arp.c
         entry = machine.neighbors.get((dev, address))
         if entry is not None:
             self._because(CauseKind.NEIGHBOR, machine, render.neighbor(entry), "")
@@ -158,8 +162,10 @@ class Simulator:
 
     # --- links ----------------------------------------------------------------------------------------------------
 
-    def _transmit(self, machine: Machine, dev: str, packet: Packet) -> None:
+    def transmit(self, machine: Machine, dev: str, packet: Packet) -> None:
         link = machine.links[dev]
+        if not at_hook(self, machine, link, "egress", packet):
+            return
         self._seen(machine, link, packet, Direction.OUT)
         if link.kind == "bridge":
             self._switch(machine, link, None, packet)
@@ -171,7 +177,7 @@ class Simulator:
                 return
             wire = f"{self._label(machine)}:{dev} ↔ {self._label(other)}:{peer[1]}"
             self._because(CauseKind.LINK, machine, wire, f"to {self._label(other)}:{peer[1]}")
-            self._receive(other, other.links[peer[1]], packet)
+            self.receive(other, other.links[peer[1]], packet)
         else:
             self.way.stop(f"{self._label(machine)}:{dev} leads nowhere")
 
@@ -183,18 +189,20 @@ class Simulator:
         self.way.stop(f"{self._label(machine)}:{link.name} takes {link.mtu} bytes, and drops {length} without a word")
         return True
 
-    def _receive(self, machine: Machine, link: Link, packet: Packet) -> None:
+    def receive(self, machine: Machine, link: Link, packet: Packet) -> None:
         packet.enter()
         self._seen(machine, link, packet, Direction.IN)
         if len(self.way.hops) > MAX_HOPS:
             self.way.stop("the packet goes in circles")
+        elif not at_hook(self, machine, link, "ingress", packet):
+            return
         elif link.master:
             self._bridge(machine, link, packet)
         elif link.ipip is None and packet.dst_mac != self.world.mac((machine.name, link.name)):
             self.way.stop(f"{self._label(machine)}:{link.name} is not {packet.dst_mac.strip('?')}")
         elif packet.inside is not None and (taken := tunnels.taken_off(machine, link, packet)):
             self._because(CauseKind.TUNNEL, machine, taken.text, f"IPIP taken off by {taken.link.name}")
-            self._receive(machine, taken.link, packet.inside)
+            self.receive(machine, taken.link, packet.inside)
         else:
             self._input(machine, link.name, packet)
 
@@ -254,28 +262,35 @@ class Simulator:
         mac = packet.dst_mac if not packet.dst_mac.startswith("?") else "(the kernel's choice)"
         text = f"{mac} dev {port.name} master {bridge.name}"
         self._because(CauseKind.BRIDGE, machine, text, f"switched to {port.name}")
-        self._transmit(machine, port.name, packet)
+        self.transmit(machine, port.name, packet)
 
     def _encapsulate(self, machine: Machine, link: Link, packet: Packet) -> None:
         vxlan = link.vxlan
         assert vxlan is not None
-        entry = machine.fdb.get((link.name, packet.dst_mac))
-        if entry is None:
-            self.way.stop(f"{self._label(machine)}: {link.name} has no FDB entry for {packet.dst_mac.strip('?')}")
+        told = packet.key if vxlan.external else None
+        vni, end = told or (vxlan.vni, self._forwarded(machine, link, packet))
+        if end is None:
             return
-        self._because(CauseKind.FDB, machine, render.fdb(entry), f"VXLAN to {entry.dst}")
         carrier = self.world.machines[vxlan.socket or machine.name]
         # The outer packet is the same buffer: it keeps the mark (iptunnel_xmit) where it stays in the netns, but is a
         # flow of its own.
         mark = packet.mark if carrier is machine else 0
-        route = carrier.route(Query(entry.dst, vxlan.local, mark=mark))
-        source = vxlan.local or (carrier.source(route, entry.dst) if route else None)
+        route = carrier.route(Query(end, vxlan.local, mark=mark))
+        source = vxlan.local or (carrier.source(route, end) if route else None)
         if source is None:
-            self.way.stop(f"{self._label(carrier)} has no route to {entry.dst}")
+            self.way.stop(f"{self._label(carrier)} has no route to {end}")
             return
-        outer = Headers(src=source, dst=entry.dst, proto="udp", dport=vxlan.port, ttl=refusals.TTL)
-        around = Packet(outer, mark=mark, inside=packet, vni=vxlan.vni)
+        outer = Headers(src=source, dst=end, proto="udp", dport=vxlan.port, ttl=refusals.TTL)
+        around = Packet(outer, mark=mark, inside=packet, vni=vni)
         self._output(carrier, sizes.wrap(around, packet))
+
+    def _forwarded(self, machine: Machine, link: Link, packet: Packet) -> IPAddress | None:
+        entry = machine.fdb.get((link.name, packet.dst_mac))
+        if entry is None:
+            self.way.stop(f"{self._label(machine)}: {link.name} has no FDB entry for {packet.dst_mac.strip('?')}")
+            return None
+        self._because(CauseKind.FDB, machine, render.fdb(entry), f"VXLAN to {entry.dst}")
+        return entry.dst
 
     def _encapsulate_ipip(self, machine: Machine, link: Link, packet: Packet, next_hop: IPAddress) -> None:
         """The gateway is where the tunnel ends: nobody is asked for a MAC."""
@@ -288,22 +303,24 @@ class Simulator:
         if link.ipip.by is IpipBy.MODULE:
             self._output(machine, around)
         else:
-            self._redirect_to_neighbor(machine, link.ipip.dev, around)
+            self.redirect_to_neighbor(machine, link.ipip.dev, around)
 
-    def _redirect_to_neighbor(self, machine: Machine, dev: str, packet: Packet) -> None:
-        """A program at tc has routed the packet (bpf_redirect_neigh): it meets no hook on the way out."""
+    def redirect_to_neighbor(self, machine: Machine, dev: str, packet: Packet, iif: str = "") -> None:
+        """A program at tc has routed the packet (bpf_redirect_neigh), by `dev` if it says so: it meets no hook on the
+        way out."""
         dst = packet.headers.dst
-        route = machine.route(Query(dst, packet.headers.src))
-        if route is None or machine.device(route) != dev:
-            self.way.stop(f"{self._label(machine)} has no route to {dst} by {dev}")
+        route = machine.route(Query(dst, packet.headers.src, iif=iif))
+        if route is None or (dev and machine.device(route) != dev):
+            self.way.stop(f"{self._label(machine)} has no route to {dst}{f' by {dev}' if dev else ''}")
             return
+        dev = machine.device(route)
         self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}")
         mac = self._neighbor(machine, dev, route.via or dst)
         if mac is None:
             self.way.stop(f"nobody answers ARP for {route.via or dst} on {self._label(machine)}:{dev}")
             return
         packet.src_mac, packet.dst_mac = self.world.mac((machine.name, dev)), mac
-        self._transmit(machine, dev, packet)
+        self.transmit(machine, dev, packet)
 
     def _decapsulate(self, machine: Machine, packet: Packet, inside: Packet) -> None:
         if packet.tunnel == "ipip":
@@ -311,12 +328,10 @@ class Simulator:
             return
         for holder, link in self.world.tunnels(machine.name):
             vxlan = link.vxlan
-            version = vxlan.local.version if vxlan and vxlan.local else 4  # a VXLAN socket has one family
-            here = vxlan and version == packet.headers.dst.version
-            if vxlan and here and (vxlan.vni, vxlan.port) == (packet.vni, packet.headers.dport) and link.up:
+            if vxlan and link.up and tunnels.fits(vxlan, packet):
                 text = f"{link.name} {render.vxlan(vxlan)}"
                 self._because(CauseKind.LOCAL, machine, text, f"VXLAN taken off by {link.name}")
-                self._receive(holder, link, inside)
+                self.receive(holder, link, inside)
                 return
         self.way.stop(f"{self._label(machine)} has no VXLAN link {packet.vni} on port {packet.headers.dport}")
 
@@ -326,7 +341,7 @@ class Simulator:
             self.way.stop(f"{self._label(machine)} has nothing behind IP that takes IPIP off")
             return
         self._because(CauseKind.TUNNEL, machine, tunnels.text(machine, link), f"IPIP taken off by {link.name}")
-        self._receive(machine, link, inside)
+        self.receive(machine, link, inside)
 
     # --- the rest -------------------------------------------------------------------------------------------------
 

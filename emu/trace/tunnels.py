@@ -1,11 +1,11 @@
-"""IPIP links of a plan as the simulator asks them: who takes a packet out of the tunnel, what to name as the cause."""
+"""Tunnels of a plan as the simulator asks them: who takes a packet out of one, what to name as the cause."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from emu.plan import render
-from emu.plan.model import IpipBy, Link
+from emu.plan.model import IpipBy, Link, Vxlan
 from emu.trace.packet import Packet
 from emu.trace.world import Machine
 
@@ -21,15 +21,13 @@ class Taken(NamedTuple):
 
 def taken_off(machine: Machine, link: Link, packet: Packet) -> Taken | None:
     """By a program at the ingress of `link`, which stands before IP, and so takes nothing off a piece of a packet."""
-    if packet.pieces:
+    program = machine.program(link.name, "ingress")
+    if program is None or packet.tunnel != "ipip" or packet.pieces:
         return None
-    for program in machine.plan.programs:
-        if (program.dev, program.where) != (link.name, "ingress") or packet.tunnel != "ipip":
-            continue
-        for tunnel in machine.links.values():
-            ipip = tunnel.ipip
-            if ipip and (ipip.by, ipip.dev, ipip.local) == (IpipBy.EBPF, link.name, packet.headers.dst) and tunnel.up:
-                return Taken(tunnel, render.value_text(program))
+    for tunnel in machine.links.values():
+        ipip = tunnel.ipip
+        if ipip and (ipip.by, ipip.dev, ipip.local) == (IpipBy.EBPF, link.name, packet.headers.dst) and tunnel.up:
+            return Taken(tunnel, render.value_text(program))
     return None
 
 
@@ -39,7 +37,15 @@ def by_module(machine: Machine) -> Link | None:
     return next((link for link in links if link.ipip and link.ipip.by is IpipBy.MODULE), None)
 
 
+def fits(vxlan: Vxlan, packet: Packet) -> bool:
+    """Whether it takes this outer packet; an external link takes all VNIs. A VXLAN socket has one family."""
+    version = vxlan.local.version if vxlan.local else 4
+    if (version, vxlan.port) != (packet.headers.dst.version, packet.headers.dport):
+        return False
+    return vxlan.external or vxlan.vni == packet.vni
+
+
 def text(machine: Machine, link: Link) -> str:
     """What puts the outer header on."""
-    found = (program for program in machine.plan.programs if (program.dev, program.where) == (link.name, "egress"))
-    return next((render.value_text(program) for program in found), MODULE.format(link.name))
+    program = machine.program(link.name, "egress")
+    return render.value_text(program) if program else MODULE.format(link.name)

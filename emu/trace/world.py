@@ -11,6 +11,7 @@ from ipaddress import ip_network
 
 from emu.addressing import link_local
 from emu.netfilter.model import IpSet, Table
+from emu.plan.ebpf import Value
 from emu.plan.model import (
     Address,
     FdbEntry,
@@ -23,6 +24,7 @@ from emu.plan.model import (
     PolicyRule,
     Role,
     Route,
+    TcProgram,
 )
 
 LOCAL, MAIN, DEFAULT = 255, 254, 253
@@ -101,6 +103,22 @@ class Machine:
     def sets(self) -> dict[str, IpSet]:
         return {each.name: each for each in self.plan.sets}
 
+    @cached_property
+    def _programs(self) -> dict[tuple[str, str], TcProgram]:
+        return {(each.dev, each.where): each for each in self.plan.programs if isinstance(each, TcProgram)}
+
+    def program(self, dev: str, where: str) -> TcProgram | None:
+        """At a link's clsact hook: `where` is ingress or egress."""
+        return self._programs.get((dev, where))
+
+    @cached_property
+    def maps(self) -> dict[str, dict[tuple[Value, ...], tuple[Value, ...]]]:
+        """Of the programs, by name."""
+        found: dict[str, dict[tuple[Value, ...], tuple[Value, ...]]] = {}
+        for entry in self.plan.maps:
+            found.setdefault(entry.map, {})[entry.key] = entry.value
+        return found
+
     def forwards(self, version: int) -> bool:
         key = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"
         return self._sysctls.get(key) == "1"
@@ -155,9 +173,10 @@ class Machine:
     def device(self, route: Route) -> str:
         return route.dev or self._device_of(route)
 
-    def mtu(self, route: Route) -> int:
-        """What the device takes; to an address of one's own that is lo."""
-        return self.links["lo" if route.type == "local" else self.device(route)].mtu
+    def mtu(self, route: Route, by_route: bool = False) -> int:
+        """What the device takes; to an address of one's own that is lo. `by_route`: or less, if the route says so."""
+        own = self.links["lo" if route.type == "local" else self.device(route)].mtu
+        return min(route.mtu, own) if by_route and route.mtu else own
 
     def source(self, route: Route, dst: IPAddress) -> IPAddress | None:
         """The address the kernel gives a packet that leaves by this route: the route's `src`, else

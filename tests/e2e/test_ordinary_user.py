@@ -96,3 +96,15 @@ def test_an_ordinary_user_is_told_both_ways_to_a_tunnel_that_needs_ebpf(emu: Ord
         leaks.nothing_left(before)
 
     leaks.pretend_machine(test)
+
+
+def test_an_ordinary_user_is_told_that_cilium_is_ebpf_and_needs_root(emu: Ordinary) -> None:
+    def test() -> None:
+        before = leaks.snapshot()
+        refused = emu("up", str(emu.package / "topologies" / "two-node-cilium"), check=False)
+        assert refused.code == 3, refused.stderr
+        assert "cni cilium is made of eBPF programs, and an ordinary user may load none" in refused.stderr
+        assert "hint: run emu as root" in refused.stderr
+        leaks.nothing_left(before)
+
+    leaks.pretend_machine(test)

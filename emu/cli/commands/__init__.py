@@ -29,6 +29,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("capture", "capture"),
             ("plan", "plan"),
             ("check", "check"),
+            ("bpf", "bpf"),
         ),
     ),
     (

@@ -65,8 +65,9 @@ def _tell(loaded: starting.Loaded, started: float) -> None:
 
 def describe(loaded: starting.Loaded) -> str:
     nodes: Any = loaded.topology.nodes
-    proxy = loaded.topology.proxy.mode
-    return f"{len(nodes)} nodes, {loaded.topology.cni.mode}, {'no proxy' if proxy == 'none' else f'kube-proxy {proxy}'}"
+    cni, proxy = loaded.topology.cni.mode, loaded.topology.proxy.mode
+    served = {"none": "no proxy", cni: "its own proxy"}.get(proxy, f"kube-proxy {proxy}")
+    return f"{len(nodes)} nodes, {cni}, {served}"
 
 
 def _prompt(name: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,8 +21,9 @@ from emu.errors import MissingTool
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-SOURCES = ("drop", "ipip")
+SOURCES = ("cilium", "cilium_sock", "drop", "ipip")
 CLANG = "clang"
+_INCLUDED = re.compile(rb'^#include "(.+)"$', re.MULTILINE)
 FLAGS = ("-O2", "-g", "-Wall", "-Werror", "-target", "bpf")
 HEADERS = "/usr/include/{}-linux-gnu"  # Debian's asm/: clang for bpf does not look there
 Run = Callable[[Sequence[str]], object]
@@ -29,8 +31,13 @@ Run = Callable[[Sequence[str]], object]
 
 def cached(name: str) -> Path:
     """Where the object file is, or would be."""
-    text = (HERE / f"{name}.c").read_bytes()
-    return HERE / "build" / f"{name}.{hashlib.sha256(text).hexdigest()[:16]}.o"
+    return HERE / "build" / f"{name}.{hashlib.sha256(_text(f'{name}.c')).hexdigest()[:16]}.o"
+
+
+def _text(file: str) -> bytes:
+    """A source, with the headers beside it that it includes."""
+    text = (HERE / file).read_bytes()
+    return b"".join((text, *(_text(each.decode()) for each in _INCLUDED.findall(text))))
 
 
 @cache

@@ -6,9 +6,9 @@ from types import ModuleType
 
 from emu.api.topology import Topology
 from emu.planners import choices
-from emu.planners.proxy import iptables, none
+from emu.planners.proxy import cilium, iptables, none
 
-MODES: tuple[ModuleType, ...] = (iptables, none)
+MODES: tuple[ModuleType, ...] = (iptables, cilium, none)
 
 
 def mode(name: str) -> ModuleType:
