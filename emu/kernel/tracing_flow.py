@@ -1,7 +1,4 @@
-"""Netfilter's own account of a flow: tracing switched on for its packets in some namespaces, events collected.
-
-The switch is a table of the trace's own, ahead of all others, and not a rule in iptables' `raw`: iptables-save does
-not show it, one command removes it, and it works with either variant of iptables."""
+"""Netfilter's own account of a flow: tracing switched on for its packets in some namespaces, events collected."""
 
 from __future__ import annotations
 
@@ -13,21 +10,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address
 
 from emu.errors import EmuError, KernelError
-from emu.kernel import conntrack, process
+from emu.kernel import conntrack, tracing_switch
 from emu.kernel.netlink import NETLINK_NETFILTER, give_room, messages
 from emu.kernel.netns import Netns, socket_in
-from emu.kernel.tracing_events import NFT_MSG_TRACE, NUMBERS, TABLE, Traversals
+from emu.kernel.tracing_events import NFT_MSG_TRACE, Traversals
 from emu.kernel.tracing_legacy import MSG_PACKET, LegacyLog
 from emu.kernel.tracing_rules import RuleTexts
+from emu.kernel.tracing_switch import NftSwitch, RawSwitch, Switch
 from emu.plan.model import IPAddress
 from emu.trace.model import Headers
 
 _GROUP_CONNTRACK, _GROUP_TRACE = 1, 9  # NFNLGRP_CONNTRACK_NEW, NFNLGRP_NFTRACE
-_PRIORITY = -350  # behind defragmentation (-400), ahead of raw (-300)
-_ICMP = {4: "icmp", 6: "icmpv6"}
 
 
 class FlowTrace:
@@ -44,17 +39,19 @@ class FlowTrace:
         *,
         outer: Iterable[Headers] = (),
         variant: str = "nft",
+        nf_tables: bool | None = None,
     ) -> None:
+        """`nf_tables`: whether the kernel has them, if that is known."""
         self._namespaces = dict(namespaces)
         self._listeners: dict[str, Listener] = {}
         self._texts: dict[tuple[str, int], RuleTexts] = {}
         self._variant = variant
-        lines = [line for address in sorted(set(addresses), key=str) for line in _rules(proto, address)]
-        script = _script([*lines, *dict.fromkeys(map(_tunnel_rule, outer))])
+        watched = [*tracing_switch.of_flow(proto, addresses), *tracing_switch.of_tunnels(outer)]
+        self._switch = self._suitable(nf_tables)(watched)
         try:
             for name, netns in self._namespaces.items():
-                self._listeners[name] = Listener(netns, variant)
-            self._everywhere(lambda netns: process.run(["nft", "-f", "-"], ns=netns, stdin=script))
+                self._listeners[name] = Listener(netns, self._switch, variant)
+            self._everywhere(self._switch.on)
         except BaseException:
             self.close()
             raise
@@ -95,7 +92,7 @@ class FlowTrace:
 
         def undo(netns: Netns) -> None:
             try:
-                process.run(["nft", "delete", "table", "inet", TABLE], ns=netns)
+                self._switch.off(netns)
             except EmuError as error:
                 errors.append(error)
 
@@ -104,6 +101,12 @@ class FlowTrace:
         for listener in listeners:
             listener.close()
         return errors
+
+    def _suitable(self, nf_tables: bool | None) -> type[Switch]:
+        if self._variant != "legacy" or not self._namespaces:
+            return NftSwitch
+        known = tracing_switch.has_nf_tables(next(iter(self._namespaces.values()))) if nf_tables is None else nf_tables
+        return NftSwitch if known else RawSwitch
 
     def _text_of(self, netns: str, family: int) -> RuleTexts:
         if (netns, family) not in self._texts:
@@ -119,7 +122,7 @@ class Listener:
     """The events of one namespace. A thread takes them from the kernel, whose room for an ordinary user is small
     (net.core.rmem_max); they wait here until they are asked for."""
 
-    def __init__(self, netns: Netns, variant: str) -> None:
+    def __init__(self, netns: Netns, switch: Switch, variant: str) -> None:
         self.open, self.lost = True, False
         self._traversals = Traversals()
         self.connections: list[conntrack.Entry] = []
@@ -127,7 +130,7 @@ class Listener:
         give_room(self._sock)
         # A socket without a port number of its own would be taken for the kernel, which does not hear itself.
         self._sock.bind((0, 1 << (_GROUP_TRACE - 1) | 1 << (_GROUP_CONNTRACK - 1)))
-        self._legacy = LegacyLog(netns) if variant == "legacy" else None
+        self._legacy = LegacyLog(netns, switch.first) if variant == "legacy" else None
         self._taken: deque[bytes] = deque()
         self._taking = threading.Lock()
         self._thread = threading.Thread(target=self._follow, name="trace events", daemon=True)
@@ -156,7 +159,7 @@ class Listener:
         return self._traversals
 
     def _add_legacy(self, log: LegacyLog) -> None:
-        """Its packets have begun with the table that switches tracing on, which is nf_tables' in any case."""
+        """Its packets have begun where tracing was switched on."""
         for kind, body in _messages(self._raw(log.sock)):
             if kind == MSG_PACKET and (part := log.segment(body)):
                 self._traversals.begin(0, part)
@@ -186,28 +189,3 @@ def _messages(datagrams: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     for raw in datagrams:
         for kind, _, _, body in messages(raw):
             yield kind, body
-
-
-def _script(lines: Iterable[str]) -> str:
-    rules = "\n".join(lines)
-    chains = (
-        f"chain {hook} {{ type filter hook {hook} priority {_PRIORITY}; policy accept;\n{rules}\n}}"
-        for hook in ("prerouting", "output")
-    )
-    return f"table inet {TABLE} {{\n" + "\n".join(chains) + "\n}\n"
-
-
-def _rules(proto: str, address: IPAddress) -> Iterator[str]:
-    ip = "ip" if isinstance(address, IPv4Address) else "ip6"
-    name = _ICMP[address.version] if proto.startswith("icmp") else proto
-    yield f"{ip} saddr {address} meta l4proto {name} meta nftrace set 1"
-    yield f"{ip} daddr {address} meta l4proto {name} meta nftrace set 1"
-    if name != _ICMP[address.version]:
-        yield f"{ip} daddr {address} meta l4proto {_ICMP[address.version]} meta nftrace set 1"
-
-
-def _tunnel_rule(outer: Headers) -> str:
-    ip = "ip" if isinstance(outer.src, IPv4Address) else "ip6"
-    ends = f"{ip} saddr {outer.src} {ip} daddr {outer.dst}"
-    port = f" {outer.proto} dport {outer.dport}" if outer.dport else f" meta l4proto {NUMBERS[outer.proto]}"
-    return f"{ends}{port} meta nftrace set 1"

@@ -6,12 +6,13 @@ from __future__ import annotations
 import re
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from emu.errors import MissingFeature
 from emu.kernel.netlink import NETLINK_NETFILTER, Connection, Request, attr, attr_u8, attributes, give_room
 from emu.kernel.netns import Netns, entered, socket_in
-from emu.kernel.tracing_events import Matched, Segment, packet
+from emu.kernel.tracing_events import TABLE, Matched, Segment, packet
 
 MSG_PACKET = 4 << 8  # NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET
 _MSG_CONFIG = 4 << 8 | 1
@@ -24,8 +25,10 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 class LegacyLog:
-    def __init__(self, netns: Netns) -> None:
-        self._netns = netns
+    """`own` tells of a family how many rules of the trace's are at the head of raw's built-in chains."""
+
+    def __init__(self, netns: Netns, own: Callable[[int], int]) -> None:
+        self._netns, self._own = netns, own
         self.sock = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         give_room(self.sock)
         self.sock.bind((0, 0))
@@ -50,8 +53,12 @@ class LegacyLog:
         parsed = packet(payload, payload[header:])
         if not said or not parsed:
             return None
-        table, chain, kind, number = (part.decode() for part in said.groups())
-        matched = {"rule": [Matched(table, chain, int(number))], "policy": [Matched(table, chain, 0)]}
+        table, chain, kind, at = (part.decode() for part in said.groups())
+        own = self._own(parsed[0].src.version) if table == "raw" and chain in ("PREROUTING", "OUTPUT") else 0
+        number = int(at) - own
+        if kind == "rule" and number <= 0:  # the last one tells where a packet begins
+            return None if number else Segment(TABLE, *parsed, [])
+        matched = {"rule": [Matched(table, chain, number)], "policy": [Matched(table, chain, 0)]}
         return Segment(table, *parsed, matched.get(kind, []))
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from emu.kernel import process
 from emu.kernel.netlink import NETLINK_NETFILTER, Connection, attr_text, attributes
 from emu.kernel.netns import Netns, socket_in
 from emu.kernel.tracing_events import Matched
+from emu.kernel.tracing_switch import own
 
 _NFT_MSG_GETRULE = 10 << 8 | 7
 _TABLE, _CHAIN, _HANDLE = 1, 2, 3
@@ -66,7 +67,7 @@ def _by_chain(saved: str) -> dict[Chain, list[str]]:
     for line in saved.splitlines():
         if line.startswith("*"):
             table = line[1:]
-        elif line.startswith("-A "):
+        elif line.startswith("-A ") and not own(line):
             found[table, line.split(" ", 2)[1]].append(line)
     return dict(found)
 

@@ -45,7 +45,12 @@ FIRST = (
     "-t filter -A FORWARD -s 10.0.0.0/24 -j ACCEPT",
     "-t nat -A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE",
 )
-TRACED = pytest.mark.parametrize("variant", ["nft", "legacy"])
+#: The variant of iptables, and whether the kernel has nf_tables; where it has none, the trace does without.
+TRACED = pytest.mark.parametrize(
+    ("variant", "nf_tables"),
+    [("nft", True), ("legacy", True), ("legacy", False)],
+    ids=["nft", "legacy", "legacy without nf_tables"],
+)
 
 
 class RoutedLab(Lab):
@@ -84,10 +89,10 @@ def syn(src: object, dst: object, dport: int, note: str = "SYN") -> Headers:
 
 
 @TRACED
-def test_the_first_packet_names_every_rule_it_matched_in_order(sandbox: Sandbox, variant: str) -> None:
+def test_the_first_packet_names_every_rule_it_matched_in_order(sandbox: Sandbox, variant: str, nf_tables: bool) -> None:
     def inside() -> tuple[str, ...]:
         lab = RoutedLab(variant)
-        with FlowTrace({"node1": lab.node}, "tcp", [CLIENT], variant=variant) as trace:
+        with FlowTrace({"node1": lab.node}, "tcp", [CLIENT], variant=variant, nf_tables=nf_tables) as trace:
             lab.request()
             assert not trace.lost
         return trace.rules("node1", syn(CLIENT, VIP, 80))
@@ -96,10 +101,12 @@ def test_the_first_packet_names_every_rule_it_matched_in_order(sandbox: Sandbox,
 
 
 @TRACED
-def test_from_where_the_address_was_rewritten_only_the_rules_after_it(sandbox: Sandbox, variant: str) -> None:
+def test_from_where_the_address_was_rewritten_only_the_rules_after_it(
+    sandbox: Sandbox, variant: str, nf_tables: bool
+) -> None:
     def inside() -> tuple[str, ...]:
         lab = RoutedLab(variant)
-        with FlowTrace({"node1": lab.node}, "tcp", [CLIENT], variant=variant) as trace:
+        with FlowTrace({"node1": lab.node}, "tcp", [CLIENT], variant=variant, nf_tables=nf_tables) as trace:
             lab.request()
             return trace.rules("node1", syn(CLIENT, SERVER, 8080))
 
@@ -117,10 +124,10 @@ def test_later_packets_do_not_cross_the_nat_table(sandbox: Sandbox) -> None:
 
 
 @TRACED
-def test_the_rule_that_drops_a_packet_is_named(sandbox: Sandbox, variant: str) -> None:
+def test_the_rule_that_drops_a_packet_is_named(sandbox: Sandbox, variant: str, nf_tables: bool) -> None:
     def inside() -> tuple[str, ...]:
         lab = RoutedLab(variant)
-        with FlowTrace({"node1": lab.node}, "udp", [CLIENT], variant=variant) as trace:
+        with FlowTrace({"node1": lab.node}, "udp", [CLIENT], variant=variant, nf_tables=nf_tables) as trace:
             with socket_in(lab.netns["a"], socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.sendto(b"x", (str(NODE), 99))
             return trace.rules("node1", Headers(src=CLIENT, dst=NODE, proto="udp", dport=99))
@@ -129,10 +136,10 @@ def test_the_rule_that_drops_a_packet_is_named(sandbox: Sandbox, variant: str) -
 
 
 @TRACED
-def test_a_policy_that_drops_is_named(sandbox: Sandbox, variant: str) -> None:
+def test_a_policy_that_drops_is_named(sandbox: Sandbox, variant: str, nf_tables: bool) -> None:
     def inside() -> tuple[str, ...]:
         lab = RoutedLab(variant, "*filter\n:INPUT DROP [0:0]\nCOMMIT\n")
-        with FlowTrace({"node1": lab.node}, "udp", [CLIENT], variant=variant) as trace:
+        with FlowTrace({"node1": lab.node}, "udp", [CLIENT], variant=variant, nf_tables=nf_tables) as trace:
             with socket_in(lab.netns["a"], socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.sendto(b"x", (str(NODE), 99))
             return trace.rules("node1", Headers(src=CLIENT, dst=NODE, proto="udp", dport=99))
@@ -152,7 +159,7 @@ def test_a_packet_made_on_the_node_is_traced_from_output_on(sandbox: Sandbox) ->
     assert DNAT in sandbox(inside)
 
 
-@TRACED
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
 def test_the_trace_leaves_the_rules_as_they_were(sandbox: Sandbox, variant: str) -> None:
     def inside() -> None:
         lab = RoutedLab(variant)
@@ -165,6 +172,31 @@ def test_the_trace_leaves_the_rules_as_they_were(sandbox: Sandbox, variant: str)
         assert [lab.prints("node1", command) for command in saved] == before
 
     sandbox(inside)
+
+
+RAW = "*raw\n-A PREROUTING -p udp -j ACCEPT\n-A PREROUTING -s 10.0.0.1/32 -j ACCEPT\nCOMMIT\n"
+
+
+def test_without_nf_tables_the_trace_is_at_the_head_of_raw_and_is_no_answer_itself(sandbox: Sandbox) -> None:
+    def inside() -> list[tuple[str, ...]]:
+        lab = RoutedLab("legacy", RAW)
+        saved = ("iptables-legacy-save", "ip6tables-legacy-save", "sysctl net.netfilter.nf_log.2")
+        before = [lab.prints("node1", command) for command in saved]
+        asked = Headers(src=CLIENT, dst=NODE, proto="tcp", dport=99, note="SYN")
+        outer = Headers(src=CLIENT, dst=NODE, proto="udp", dport=8472)
+        trace = FlowTrace({"node1": lab.node}, "tcp", [CLIENT, NODE], outer=[outer], variant="legacy", nf_tables=False)
+        with socket_in(lab.netns["a"], socket.AF_INET, socket.SOCK_STREAM) as sock:
+            sock.connect_ex((str(NODE), 99))
+        with socket_in(lab.netns["a"], socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"x", (str(NODE), 8472))
+        found = [trace.rules("node1", each) for each in (asked, outer)]
+        assert lab.prints("node1", saved[0]) != before[0]
+        assert trace.close() == []
+        assert [lab.prints("node1", command) for command in saved] == before
+        return [*found, trace.rules("node1", asked)]
+
+    first = ("-t raw -A PREROUTING -s 10.0.0.1/32 -j ACCEPT",)
+    assert sandbox(inside) == [first, ("-t raw -A PREROUTING -p udp -j ACCEPT",), first]
 
 
 def test_a_flow_that_is_not_asked_for_is_not_traced(sandbox: Sandbox) -> None:
