@@ -84,23 +84,24 @@ SEC("tc")
 int ipip_encap(struct __sk_buff *skb)
 {
 	const struct config *own = configured();
-	struct iphdr *inner = 0, outer = {};
+	struct iphdr inner, outer = {};
 	struct ethhdr *mac;
 
 	if (skb->tc_index == SHOWN)
 		return TC_ACT_OK;
-	if (!own || skb->protocol != bpf_htons(ETH_P_IP) || !(inner = header(skb, sizeof(*inner))))
+	/* Copied out: without a MAC header in front it counts as misaligned, where the verifier is strict about that. */
+	if (!own || skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, 0, &inner, sizeof(inner)))
 		return TC_ACT_SHOT;
 	outer.version = 4;
 	outer.ihl = sizeof(outer) / 4;
-	outer.tos = (inner->tos & ECN) == ECN ? ECT0 : inner->tos & ECN; /* RFC 3168, 9.1.1 */
-	outer.tot_len = bpf_htons(bpf_ntohs(inner->tot_len) + sizeof(outer));
+	outer.tos = (inner.tos & ECN) == ECN ? ECT0 : inner.tos & ECN; /* RFC 3168, 9.1.1 */
+	outer.tot_len = bpf_htons(bpf_ntohs(inner.tot_len) + sizeof(outer));
 	outer.id = bpf_get_prandom_u32();
-	outer.frag_off = inner->frag_off & bpf_htons(DF);
-	outer.ttl = inner->ttl;
+	outer.frag_off = inner.frag_off & bpf_htons(DF);
+	outer.ttl = inner.ttl;
 	outer.protocol = IPPROTO_IPIP;
 	outer.saddr = own->local;
-	outer.daddr = next_hop(skb, inner, own->tunnel);
+	outer.daddr = next_hop(skb, &inner, own->tunnel);
 	if (!outer.daddr)
 		return TC_ACT_SHOT;
 	outer.check = checksum(&outer);
