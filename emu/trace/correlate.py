@@ -47,14 +47,41 @@ def _packets(records: Iterable[PacketRecord]) -> list[list[PacketRecord]]:
         if record.inner is not None and record.same:
             place = (record.point, record.direction, record.inner.ttl, record.encapsulation is None)
             packets.setdefault(record.same, {}).setdefault(place, record)
-    return [sorted(places.values(), key=_position) for places in packets.values()]
+    return [_in_order(places.values()) for places in packets.values()]
 
 
-def _position(record: PacketRecord) -> tuple[int, int, int]:
-    """Of what a frame passes with one time stamp: on the way in the port first, on the way out the port last."""
+def _in_order(places: Iterable[PacketRecord]) -> list[PacketRecord]:
+    """By TTL, which routing only ever lowers, then by time. Several places may have one time: the kernel stamps a frame
+    once for a port and its bridge, and some clocks are coarse (256 ns under user-mode-linux)."""
+    waiting = sorted(places, key=_moment)
+    ordered: list[PacketRecord] = []
+    while waiting:
+        together = [each for each in waiting if _moment(each) == _moment(waiting[0])]
+        ordered.append(min(together, key=lambda each: (_distance(each, ordered[-1:]), *_layer(each))))
+        waiting.remove(ordered[-1])
+    return ordered
+
+
+def _moment(record: PacketRecord) -> tuple[int, int]:
     assert record.inner is not None
-    # Routing only ever lowers the TTL; it settles the order where two clocks' readings do not.
-    return (-record.inner.ttl, record.time_ns, int(record.point.stacked == (record.direction is Direction.IN)))
+    return (-record.inner.ttl, record.time_ns)
+
+
+def _distance(record: PacketRecord, before: Sequence[PacketRecord]) -> int:
+    """From the place before: first what is left in its namespace, then over a wire into another one."""
+    if not before:
+        return int(record.direction is Direction.IN)
+    turned = before[0].direction is Direction.OUT and record.direction is Direction.IN
+    if record.point.netns == before[0].point.netns:
+        return 2 if turned else 0
+    return 1 if turned else 2
+
+
+def _layer(record: PacketRecord) -> tuple[bool, bool]:
+    """On the way in the port comes before its bridge, and a tunnel's packet before what was in it; on the way out the
+    other way round."""
+    coming = record.direction is Direction.IN
+    return record.point.stacked == coming, (record.encapsulation is not None) != coming
 
 
 def _is_request(record: PacketRecord, flow: Flow, translated: Collection[Tuple]) -> bool:

@@ -45,6 +45,16 @@ def test_what_a_kernel_as_planned_shows_is_the_predicted_path(asked: Flow, optio
         assert compare(prediction, observed) == (index, None)
 
 
+@pytest.mark.parametrize("late_ns", [0, 1])
+@pytest.mark.parametrize("asked", KINDS, ids=lambda f: f"{f.netns}-{f.dst}-{f.proto}-{f.dport}")
+def test_places_with_one_time_are_in_the_order_of_the_wires(asked: Flow, late_ns: int) -> None:
+    """As by a clock so coarse that a packet is at both ends of a veth in one tick."""
+    prediction = predict(cluster(), asked)
+    for index, path in enumerate(prediction.paths):
+        coarse = [replace(each, time_ns=(each.time_ns + late_ns) // 2) for each in records(path)]
+        assert compare(prediction, correlate(coarse, asked)) == (index, None)
+
+
 def test_a_nodes_request_is_found_by_what_its_conntrack_has_made_of_it() -> None:
     asked = flow("node1", "10.96.0.5")
     prediction = predict(cluster(), asked)
