@@ -114,9 +114,10 @@ def _choices(machine: Machine) -> Choices:
 
 
 def _asks_nat(packet: Packet, at: At) -> bool:
-    """Only a flow's first packet crosses the nat table, and each way of rewriting is decided once."""
+    """Only a flow's first packet crosses the nat table, and each way of rewriting is decided once. Protocol 4 has no
+    ports: all that a Node ever sends another by IPIP is one flow, which may have begun before."""
     entry = packet.entry
-    if entry is None or packet.reply or packet.about:
+    if entry is None or packet.reply or packet.about or packet.headers.proto == "ipip":
         return False
     return not (entry.destination_decided if at.hook in DESTINATION_HOOKS else entry.source_decided)
 

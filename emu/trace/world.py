@@ -17,6 +17,7 @@ from emu.plan.model import (
     FdbEntry,
     IPAddress,
     IPInterface,
+    IpipBy,
     Link,
     Neighbor,
     NetnsPlan,
@@ -164,6 +165,11 @@ class Machine:
     def _is_up(self, dev: str) -> bool:
         return dev in self.links and self.links[dev].up
 
+    def _is_born(self, dev: str) -> bool:
+        """Whether a link came with the namespace: older than all that were made there."""
+        link = self.links.get(dev)
+        return link is not None and link.ipip is not None and link.ipip.by is IpipBy.MODULE
+
     def _device_of(self, route: Route) -> str:
         """The device of a route that names only its gateway: the one whose subnet holds the gateway."""
         connected = (r for r in self.routes if route.via and r.scope == "link" and route.via in r.dst)
@@ -187,15 +193,16 @@ class Machine:
         return self.address_on(self.device(route), dst, route.via)
 
     def address_on(self, dev: str, dst: IPAddress, via: IPAddress | None = None) -> IPAddress | None:
-        """Also what MASQUERADE takes. IPv4 looks at the next hop, IPv6 at the destination: of one device's addresses,
-        or where it has none of all, that which is most like it (ipv6_dev_get_saddr)."""
+        """Also what MASQUERADE takes. IPv4 looks at the next hop, and where the device has no address takes that of the
+        oldest link; IPv6 at the destination: of one device's addresses, or where it has none of all, that which is most
+        like it (ipv6_dev_get_saddr)."""
         fitting = [a for a in self.plan.addresses if a.address.version == dst.version]
         own = [a.address for a in fitting if a.dev == dev]
         if dst.version == 6:
             likest = max(own or [a.address for a in fitting], key=lambda each: _alike(each, dst), default=None)
             return likest.ip if likest else None
         near = [address for address in own if (via or dst) in address.network]
-        rest = [a.address for a in fitting if a.dev != dev]
+        rest = [a.address for a in sorted(fitting, key=lambda a: not self._is_born(a.dev)) if a.dev != dev]
         return next((address.ip for address in (*near, *own, *rest)), None)
 
 

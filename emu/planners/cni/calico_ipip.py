@@ -46,6 +46,8 @@ LIMITS
     Blocks start where a Node's podCIDR does; Calico draws the place (cluster.ipam.calico).
     BIRD 2 has no krt_tunnel, Calico's addition: a table in which next hops are looked up stands for it.
     The ipip module cannot be loaded while a testbed has a TUN device of the name tunl0.
+    With the module, tunl0 is a Node's oldest link, so that what has no address of its own (the Pods' links) lends
+    tunl0's: a Node speaks to its own Pods with that one. On a real Node eth0 is older, and speaks.
 
 SOURCES
     projectcalico/calico felix/dataplane/linux/ipip_mgr.go, confd/etc/calico/confd/templates, felix/rules;

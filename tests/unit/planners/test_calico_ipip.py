@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from ipaddress import ip_address
 
 import pytest
 import shipped
@@ -13,6 +14,11 @@ from emu.api.wrong import Wrong
 from emu.plan import render
 from emu.plan.model import IpipBy, NetnsPlan, Plan
 from emu.planners.cni import calico_ipip
+from emu.trace.firewall import At, Firewall
+from emu.trace.model import Flow, Headers
+from emu.trace.packet import Packet
+from emu.trace.predict import predict
+from emu.trace.world import World
 
 FOLDER, RACKS = "two-node-calico-ipip", "two-racks-calico-ipip-cross-subnet"
 
@@ -24,6 +30,26 @@ def planned(folder: str, module: bool) -> Plan:
 
 def brought(netns: NetnsPlan) -> list[str]:
     return [render.route(each.route) for each in netns.expected]
+
+
+@pytest.mark.parametrize(("module", "source"), [(True, "10.244.1.0"), (False, "192.168.100.11")])
+def test_a_node_lends_its_pods_links_the_address_of_its_oldest_link(module: bool, source: str) -> None:
+    """They have none of their own. The module's tunl0 is there before eth0, ours is not."""
+    plan = planned(FOLDER, module)
+    pod = plan.netns["default.client"]
+    flow = Flow(netns="node1", dst=pod.addresses[0].address.ip, proto="icmp")
+    assert str(predict(plan, flow).paths[0].forward.hops[0].inner.src) == source
+
+
+@pytest.mark.parametrize(("proto", "masqueraded"), [("ipip", False), ("udp", True)])
+def test_whether_a_tunnels_packet_crosses_the_nat_table_is_not_predicted(proto: str, masqueraded: bool) -> None:
+    """IPIP has no ports: the outer packets of two Nodes are one flow, and whether it is new depends on the others."""
+    machine = World(planned(FOLDER, True)).machines["node1"]
+    outer = Headers(src=ip_address("192.168.100.11"), dst=ip_address("192.168.100.12"), proto=proto)
+    at = At("POSTROUTING", oif="eth0", next_hop=outer.dst)
+    outcome, causes = Firewall(lambda _: 0).pass_through(machine, Packet(outer, mark=0x4000), at)
+    assert outcome is not None and outcome.masquerade is masqueraded
+    assert any(cause.text.startswith("-t nat") for cause in causes) is masqueraded
 
 
 def test_routes_lead_through_the_tunnel_to_the_nodes_themselves() -> None:
