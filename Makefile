@@ -1,9 +1,10 @@
 # make demo   install what is missing, bring the cluster up, prove every path with packets, take it down
 # make test   the whole test suite (root, or sudo)
+# make test-vm  tests on a distribution's kernel, booted in user space (root, or sudo)
 # make lint   style, types, layers
 # make bench  speed, beside bare Mininet and the netlink floor
 # make captures  the reference captures again
-.PHONY: demo test lint bench captures install install-tests clean
+.PHONY: demo test test-vm lint bench captures install install-tests clean
 
 TOPOLOGY ?= topologies/two-node-flannel-vxlan
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -13,6 +14,9 @@ demo: install
 
 test: install-tests lint
 	$(ROOT) .venv/bin/pytest
+
+test-vm: install-tests
+	$(ROOT) tests/vm/run
 
 lint: install-tests
 	.venv/bin/ruff check emu tests bench

@@ -28,8 +28,8 @@ class Labs:
     """Call it with the function to run inside. `manifests` (YAML) replaces the topology's own; `changes` are fields
     of the topology, as `nodes` or `dns`. The function may be a closure: the lab's process is a fork."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, longest_s: float = LONGEST_S) -> None:
+        self.directory, self.longest_s = directory, longest_s
 
     def __call__(
         self, function: Inside, *, manifests: str | None = None, topology: Path = TWO_NODES, **changes: Any
@@ -48,7 +48,7 @@ class Labs:
 
     def _launch(self, topo: Topology, loaded: Loaded, function: Inside, outcome: IO[bytes]) -> None:
         def main(inside: sandbox.Sandbox) -> None:
-            faulthandler.dump_traceback_later(LONGEST_S, exit=True, file=2)
+            faulthandler.dump_traceback_later(self.longest_s, exit=True, file=2)
 
             def serve(_api: object, _attach: object, testbed: Testbed) -> None:
                 inside.ready()

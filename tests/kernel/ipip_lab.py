@@ -24,12 +24,12 @@ def pod_address(n: int) -> str:
     return f"10.244.{n}.1"
 
 
-def node(n: int) -> Iterator[NetnsPlan]:
+def node(n: int, by: IpipBy) -> Iterator[NetnsPlan]:
     base = lab.node(n, 2, 0)
     plain = replace(base, links=base.links[:1], addresses=base.addresses[:1], routes=base.routes[:1], rules=())
     yield replace(plain, neighbors=(), fdb=(), sysctls=base.sysctls[:-1])
     yield ipip.tunnel(
-        (BY, n), f"node{n}", ip_address(f"192.168.100.{10 + n}"), ip_address(f"10.244.{n}.0"), MTU + 20, BY
+        (by, n), f"node{n}", ip_address(f"192.168.100.{10 + n}"), ip_address(f"10.244.{n}.0"), MTU + 20, by
     )
     other = 3 - n
     to_other = Route(
@@ -85,6 +85,6 @@ def pod(n: int) -> NetnsPlan:
     )
 
 
-def plan() -> Plan:
-    fragments = [lab.fabric(2), *(each for n in NODES for each in node(n)), *(pod(n) for n in NODES)]
+def plan(by: IpipBy = BY) -> Plan:
+    fragments = [lab.fabric(2), *(each for n in NODES for each in node(n, by)), *(pod(n) for n in NODES)]
     return Plan(name="lab", seed=1, netns=merge(fragments))

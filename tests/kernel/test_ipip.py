@@ -30,8 +30,18 @@ from emu.trace.model import CauseKind, Direction, Flow, PacketRecord
 
 pytestmark = pytest.mark.root
 Sandbox = Callable[[Callable[[], object]], object]
-ebpf = pytest.mark.skipif(BY is not IpipBy.EBPF, reason="the ipip module is loaded: nothing is realised by eBPF")
 ECN = 3
+
+
+def ebpf(test: Callable[..., None]) -> Callable[..., None]:
+    skip = pytest.mark.skipif(BY is not IpipBy.EBPF, reason="the ipip module is loaded: nothing is realised by eBPF")
+    return pytest.mark.ebpf(skip(test))  # type: ignore[no-any-return]
+
+
+@pytest.fixture(autouse=True, params=[BY], ids=str)
+def by(request: pytest.FixtureRequest) -> IpipBy:
+    """Who realises tunl0, in the name of each test: by `make test-vm` all run with the module and without."""
+    return request.param  # type: ignore[no-any-return]
 
 
 def up(plan: Plan | None = None) -> Kernel:
