@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import threading
 
 import pytest
 from apitestbed import filled
@@ -44,6 +45,17 @@ def api(tmp_path):
         server.start()
         yield Api(tmp_path / "api.sock", testbed)
         testbed.store.close()
+        end(server, tmp_path / "api.sock")
+
+
+def end(server, path):
+    """Its thread would go on to poll the number of the listener's descriptor, and keep open whatever gets that next."""
+    ending = threading.Thread(target=server.shutdown)
+    ending.start()
+    while ending.is_alive():  # it looks whether it shall end after each connection
+        with socket.socket(socket.AF_UNIX) as waking:
+            waking.connect(str(path))
+        ending.join(0.1)
 
 
 def test_a_list_has_kind_version_and_items_in_the_order_of_their_names(api):
