@@ -121,6 +121,7 @@ def trace(call: Call) -> Any:
             request.get("proto", ""),
             size=request.get("size"),
             df=bool(request.get("df")),
+            family=request.get("family", 0),
             started=partial(_hang_up, call.until),
         )
     return trace_answer(result, color=bool(request.get("color")))

@@ -70,6 +70,7 @@ class Testbed(Protocol):
         *,
         size: int | None = None,
         df: bool = False,
+        family: int = 0,
         started: Callable[[Program], None] = ...,
     ) -> TraceResult: ...
 

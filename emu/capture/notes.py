@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
+
 from emu.capture.ip import ICMP, ICMP6
 
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
@@ -41,6 +43,8 @@ _ICMP6 = {
     (136, None): "neighbor advertisement",
     (143, None): "multicast listener report",
 }
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+_TARGET_MAC = b"\x02"
 _TYPES = {
     1: "A",
     2: "NS",
@@ -68,13 +72,23 @@ def tcp(flags: int, body: bytes, *, dns: bool = False) -> str:
 
 
 def icmp(proto: int, kind: int, code: int, rest: bytes = b"") -> str:
-    """`rest`: the four bytes behind the checksum, where it is said what would fit."""
+    """`rest`: what is behind the checksum: there it is said what would fit, and whose MAC is asked for."""
     known = _ICMP if proto == ICMP else _ICMP6
     if (proto, kind, code) == (ICMP, 3, 4):
         return f"{known[kind, code]}, mtu {int.from_bytes(rest[2:4], 'big')}"
     if (proto, kind) == (ICMP6, 2):
-        return f"{known[kind, None]}, mtu {int.from_bytes(rest, 'big')}"
+        return f"{known[kind, None]}, mtu {int.from_bytes(rest[:4], 'big')}"
+    if proto == ICMP6 and kind in (_SOLICITATION, _ADVERTISEMENT) and len(rest) >= 20:
+        return _neighbor(kind, IPv6Address(rest[4:20]), rest[20:])
     return known.get((kind, code)) or known.get((kind, None)) or f"type {kind} code {code}"
+
+
+def _neighbor(kind: int, target: IPv6Address, options: bytes) -> str:
+    """As ARP is told. An advertisement has the MAC in an option, the first one (RFC 4861, 4.4)."""
+    if kind == _SOLICITATION:
+        return f"neighbor solicitation: who has {target}?"
+    mac = f" is at {options[2:8].hex(':')}" if options[:1] == _TARGET_MAC and len(options) >= 8 else ""
+    return f"neighbor advertisement: {target}{mac}"
 
 
 def dns(message: bytes) -> str:

@@ -79,7 +79,7 @@ def _udp(packet: Ip) -> Transport:
 def _icmp(packet: Ip, name: str) -> Transport:
     data = packet.payload
     kind, code = data[0], data[1]
-    note = notes.icmp(packet.proto, kind, code, data[4:8])
+    note = notes.icmp(packet.proto, kind, code, data[4:])
     if kind in _ECHO[packet.proto]:
         ident, sequence = int.from_bytes(data[4:6], "big"), int.from_bytes(data[6:8], "big")
         return Transport(name, ident, 0, note, _key(name, packet, kind, sequence, data[8:]))

@@ -146,11 +146,11 @@ def _neighbor(fault: Fault, lab: Lab) -> Undo:
 
 def _fdb(fault: Fault, lab: Lab) -> Undo:
     where = lab.where(fault.on)
-    towards = lab.address(fault.to) if fault.to else ""
+    towards = lab.addresses(fault.to) if fault.to else ()
     shown = lab.sure(where, ["bridge", "fdb", "show", "dev", fault.fdb]).splitlines()
-    found = [words for line in shown if (words := line.split()) and (not towards or towards in words)]
+    found = [words for line in shown if (words := line.split()) and (not towards or {*towards} & {*words})]
     if not found:
-        raise Failed(f"{fault.on} to have an FDB entry of {fault.fdb}{f' to {towards}' if towards else ''}", "none")
+        raise Failed(f"{fault.on} to have an FDB entry of {fault.fdb}{f' to {fault.to}' if towards else ''}", "none")
     undo = []
     for mac, *rest in found:
         key = [word for pair in pairwise(rest) if pair[0] in ("dst", "vlan") for word in pair]

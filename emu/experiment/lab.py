@@ -69,6 +69,13 @@ class Lab:
         scheme, host, rest = references.split_url(text)
         return scheme + (self.address(host) if references.selector(host) else host) + rest
 
+    def addresses(self, text: str) -> tuple[str, ...]:
+        """As `address`; of a Node those of every family."""
+        node = next((node for node in self.nodes() if node.metadata.name == text.removeprefix("node/")), None)
+        if node is None:
+            return (self.address(text),)
+        return tuple(each.address for each in node.status.addresses if each.type == "InternalIP")
+
     def address(self, text: str) -> str:
         """Of a Pod, Node or Service; anything else is taken for an address or a name already."""
         pods = references.matching(self.pods(), text)

@@ -41,13 +41,14 @@ class Testbed(Reconciler):
         *,
         size: int | None = None,
         df: bool = False,
+        family: int = 0,
         started: Callable[[Child], None] = lambda _: None,
     ) -> TraceResult:
         """Predict, send one request (or run `command` in the source), watch, compare. See `testbed.targets` for what
         source and target may be. `started` is told the command's process."""
         self.converge()
         cluster, plan = self._current()
-        flow = targets.flow(cluster, source, target, proto, size=size, df=df)
+        flow = targets.flow(cluster, source, target, proto, size=size, df=df, family=family)
         return self._trace(plan, flow, self._running(flow, command, started) if command else None)
 
     def verify(self, progress: Progress = lambda *_: None, fd: int | None = None) -> tuple[TraceResult, ...]:

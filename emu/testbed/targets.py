@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -75,10 +76,16 @@ def _routers(cluster: Cluster) -> tuple[str, ...]:
     return tuple(router.name for router in cluster.routers)
 
 
-def target(cluster: Cluster, text: str) -> Target:
-    """`ADDRESS`, `[ADDRESS6]`, a Pod, a Node, a router or a Service, each with `:PORT` or `:portname` behind it."""
+def target(cluster: Cluster, text: str, family: int = 0) -> Target:
+    """`ADDRESS`, `[ADDRESS6]`, a Pod, a Node, a router or a Service, each with `:PORT` or `:portname` behind it. Of its
+    addresses the first, or that of the family, 4 or 6."""
     name, port = _split(text)
-    for found in (_literal(name), _service(cluster, name, port), _pod(cluster, name, port), _node(cluster, name)):
+    named = (
+        _service(cluster, name, port, family),
+        _pod(cluster, name, port, family),
+        _node(cluster, name, family),
+    )
+    for found in (_literal(name), *named):
         if found:
             return found if not port.isdecimal() else Target(found.address, _number(port, text), found.protocol)
     services = (
@@ -91,11 +98,18 @@ def target(cluster: Cluster, text: str) -> Target:
 
 
 def flow(
-    cluster: Cluster, source_text: str, target_text: str, proto: str = "", *, size: int | None = None, df: bool = False
+    cluster: Cluster,
+    source_text: str,
+    target_text: str,
+    proto: str = "",
+    *,
+    size: int | None = None,
+    df: bool = False,
+    family: int = 0,
 ) -> Flow:
-    """`size` and `df` as in Flow."""
+    """`size` and `df` as in Flow; `family` as in `target`."""
     netns, label = source(cluster, source_text)
-    found = target(cluster, target_text)
+    found = target(cluster, target_text, family)
     chosen = proto or found.protocol or ("tcp" if found.port else "icmp")
     if size is not None and chosen == "tcp":
         raise InputError("a size is that of one packet, and TCP sends as it likes", hint="--icmp, or --udp")
@@ -137,7 +151,15 @@ def _literal(name: str) -> Target | None:
         return None
 
 
-def _service(cluster: Cluster, name: str, port: str) -> Target | None:
+def _of_family(addresses: Iterable[IPAddress], family: int, whose: str) -> IPAddress:
+    every = tuple(addresses)
+    fitting = [each for each in every if family in (0, each.version)]
+    if not fitting:
+        raise InputError(f"{whose} has no IPv{family} address", hint=f"it has: {', '.join(map(str, every))}")
+    return fitting[0]
+
+
+def _service(cluster: Cluster, name: str, port: str, family: int) -> Target | None:
     """A Service before a Pod of the same name. Its first port, or the one of that name or number."""
     services = {
         f"{each.metadata.namespace}/{each.metadata.name}": each
@@ -151,31 +173,36 @@ def _service(cluster: Cluster, name: str, port: str) -> Target | None:
         return None
     if found.spec.cluster_ip in ("", "None"):
         raise InputError(f"Service {name} is headless: it has no address of its own", hint="trace to one of its Pods")
+    every = found.spec.cluster_ips or (found.spec.cluster_ip,)
+    address = _of_family(map(ip_address, every), family, f"Service {name}")
     ports = [each for each in found.spec.ports if not port or port in (each.name, str(each.port))]
     if not ports:
         listed = ", ".join(f"{each.name or '(unnamed)'} {each.port}/{each.protocol}" for each in found.spec.ports)
         if port.isdecimal():
-            return Target(ip_address(found.spec.cluster_ip), int(port), "tcp")
+            return Target(address, int(port), "tcp")
         raise InputError(f"Service {name} has no port {port}", hint=f"it has: {listed}")
-    return Target(ip_address(found.spec.cluster_ip), ports[0].port, ports[0].protocol.lower())
+    return Target(address, ports[0].port, ports[0].protocol.lower())
 
 
-def _pod(cluster: Cluster, name: str, port: str) -> Target | None:
+def _pod(cluster: Cluster, name: str, port: str, family: int) -> Target | None:
     """A Pod: the container port of that name, ICMP when no port is asked for."""
     wanted = name.removeprefix("pod/")
     pod = next((pod for pod in cluster.pods if pod.key in (wanted, f"default/{wanted}")), None)
     if pod is None:
         return None
+    address = _of_family(pod.addresses, family, f"Pod {pod.key}")
     ports = {each.name: each for plan in pod.containers for each in plan.container.ports if each.name}
     if port and not port.isdecimal():
         if port not in ports:
             raise InputError(f"Pod {pod.key} has no container port called {port!r}", hint=f"it has: {', '.join(ports)}")
-        return Target(pod.addresses[0], ports[port].container_port, ports[port].protocol.lower())
-    return Target(pod.addresses[0], 0, "tcp" if port else "icmp")
+        return Target(address, ports[port].container_port, ports[port].protocol.lower())
+    return Target(address, 0, "tcp" if port else "icmp")
 
 
-def _node(cluster: Cluster, name: str) -> Target | None:
+def _node(cluster: Cluster, name: str, family: int) -> Target | None:
     node = next((node for node in cluster.nodes if node.name == name.removeprefix("node/")), None)
     router = next((router for router in cluster.routers if router.name == name.removeprefix("router/")), None)
     found = node or (router.ports[0] if router else None)
-    return Target(found.addresses[0].ip, 0, "") if found else None
+    if found is None:
+        return None
+    return Target(_of_family((each.ip for each in found.addresses), family, f"Node {name}" if node else name), 0, "")

@@ -16,6 +16,12 @@ def to_endpoint(text: str, seen: Headers) -> Headers:
     return replace(seen, dst=address(host.strip("[]"), seen.dst), dport=int(port))
 
 
+def unanswered(asked: IPAddress, where: str) -> str:
+    """In IPv6 it is neighbor discovery (RFC 4861) that asks for a MAC."""
+    how = "ARP" if asked.version == 4 else "neighbor solicitations"
+    return f"nobody answers {how} for {asked} on {where}"
+
+
 def address(text: str, like: IPAddress) -> IPAddress:
     try:
         return type(like)(text)

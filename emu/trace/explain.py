@@ -12,7 +12,7 @@ from typing import Protocol
 from emu.addressing import EVERYTHING
 from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
-from emu.trace.addresses import address, to_endpoint
+from emu.trace.addresses import address, to_endpoint, unanswered
 from emu.trace.changed import connection_marked, endpoint, marked, ttl_set
 from emu.trace.conntrack import Tracked, tuple_of
 from emu.trace.decisions import REFUSED, Decision
@@ -101,7 +101,7 @@ class _Asking:
         told = (*_some(CauseKind.ROUTE, netns, text, f"to {dev[1]}"), *_some(CauseKind.NEIGHBOR, netns, neighbor, ""))
         if "lladdr" in neighbor or text.startswith("local"):
             return replace(leg, origin=told)
-        return replace(leg, origin=told, reason=f"nobody answers ARP for {next_hop} on {where}:{dev[1]}")
+        return replace(leg, origin=told, reason=unanswered(next_hop, f"{where}:{dev[1]}"))
 
     def _origin(self, first: Hop) -> Iterator[Cause]:
         """Before the first hop: what the sender's own netns did to the packet, from its socket on."""

@@ -14,6 +14,7 @@ from emu.netfilter.evaluate import Outcome
 from emu.plan import expectations, render
 from emu.plan.model import IPAddress, IpipBy, Link, Route
 from emu.trace import refusals, sizes, tunnels
+from emu.trace.addresses import unanswered
 from emu.trace.changed import endpoint
 from emu.trace.conntrack import Conntrack
 from emu.trace.firewall import At, Choose, Firewall
@@ -117,7 +118,7 @@ class Simulator:
             return
         mac = self._neighbor(machine, dev, next_hop)
         if mac is None:
-            reason = f"nobody answers ARP for {next_hop} on {self._label(machine)}:{dev}"
+            reason = unanswered(next_hop, f"{self._label(machine)}:{dev}")
             self._fail(machine, packet, "unreachable: host", reason)
             return
         packet.src_mac, packet.dst_mac = self.world.mac((machine.name, dev)), mac
@@ -236,7 +237,7 @@ class Simulator:
         self._because(CauseKind.ROUTE, machine, route_text(route), f"stays on {bridge.name}: bridged, not routed")
         mac = self._neighbor(machine, bridge.name, route.via or headers.dst)
         if mac is None:
-            self._fail(machine, packet, "unreachable: host", f"nobody answers ARP for {headers.dst} on {bridge.name}")
+            self._fail(machine, packet, "unreachable: host", unanswered(headers.dst, bridge.name))
             return False
         packet.dst_mac = mac
         self._seen(machine, bridge, packet, Direction.OUT, UNCONFIRMED)
@@ -317,7 +318,7 @@ class Simulator:
         self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}")
         mac = self._neighbor(machine, dev, route.via or dst)
         if mac is None:
-            self.way.stop(f"nobody answers ARP for {route.via or dst} on {self._label(machine)}:{dev}")
+            self.way.stop(unanswered(route.via or dst, f"{self._label(machine)}:{dev}"))
             return
         packet.src_mac, packet.dst_mac = self.world.mac((machine.name, dev)), mac
         self.transmit(machine, dev, packet)

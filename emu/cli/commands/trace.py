@@ -19,6 +19,8 @@ from emu.errors import InputError
 @click.argument("command", nargs=-1, metavar="[-- COMMAND…]", type=click.UNPROCESSED)
 @click.option("--udp", is_flag=True, help="A UDP datagram. Default: TCP with a port, else ICMP echo.")
 @click.option("--icmp", is_flag=True, help="An ICMP echo request.")
+@click.option("-4", "ipv4", is_flag=True, help="To the target's IPv4 address. Default: its first one.")
+@click.option("-6", "ipv6", is_flag=True, help="To its IPv6 address.")
 @click.option("--size", type=int, metavar="BYTES", help="Of the echo's or datagram's payload, as ping -s has it.")
 @click.option("--df", is_flag=True, help='Set "don\'t fragment".')
 @click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
@@ -32,6 +34,8 @@ def trace(
     command: tuple[str, ...],
     udp: bool,
     icmp: bool,
+    ipv4: bool,
+    ipv6: bool,
     size: int | None,
     df: bool,
     form: str,
@@ -49,6 +53,7 @@ def trace(
       emu trace client web:80
       emu trace client 10.96.0.10:53 --udp
       emu trace node1 client2 --icmp -w ping.pcapng
+      emu trace client client2 -6
       emu trace client client2 --size 1472 --df
       emu trace client web:80 -- curl -s http://web/hostname
 
@@ -59,6 +64,8 @@ def trace(
         raise InputError("--udp and --icmp exclude each other")
     if command and size is not None:
         raise InputError("--size is of our own request, and COMMAND sends another")
+    if ipv4 and ipv6:
+        raise InputError("-4 and -6 exclude each other")
     proto = "udp" if udp else "icmp" if icmp else ""
     request = {
         "do": "trace",
@@ -66,6 +73,7 @@ def trace(
         "target": target,
         "command": command,
         "proto": proto,
+        "family": 4 if ipv4 else 6 if ipv6 else 0,
         "size": size,
         "df": df,
         "color": output.color(),

@@ -21,7 +21,7 @@ from capture_packets import (
 )
 from scapy.layers.dns import DNS, DNSQR, DNSRR
 from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NS, IPv6
+from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -171,7 +171,13 @@ NXDOMAIN = UDP(sport=53, dport=40000) / DNS(id=9, qr=1, rcode=3, qd=DNSQR(qname=
         (IP() / NXDOMAIN, "A no.example. NXDOMAIN"),
         (IP(frag=100) / Raw(b"rest"), "fragment at 800"),
         (IPv6(src="fd00::1", dst="fd00::2") / ICMPv6EchoRequest(id=5), "echo request"),
-        (IPv6(src="fd00::1", dst="ff02::1") / ICMPv6ND_NS(tgt="fd00::2"), "neighbor solicitation"),
+        (IPv6(src="fd00::1", dst="ff02::1") / ICMPv6ND_NS(tgt="fd00::2"), "neighbor solicitation: who has fd00::2?"),
+        (
+            IPv6(src="fd00::2", dst="fd00::1")
+            / ICMPv6ND_NA(tgt="fd00::2")
+            / ICMPv6NDOptDstLLAddr(lladdr="02:00:00:00:00:02"),
+            "neighbor advertisement: fd00::2 is at 02:00:00:00:00:02",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import shipped
 from cluster_world import cluster, pod, service, topology
 
 from emu.api.topology import Fabric, Ranges, RouterEntry
@@ -53,3 +54,18 @@ def test_a_trace_names_what_is_near_and_no_more(where: Cluster) -> None:
     with pytest.raises(InputError) as error:
         targets.flow(where, "zzz", "web:80")
     assert error.value.hint == "emu get pods,nodes -A"
+
+
+def test_of_two_families_the_one_that_is_asked_for() -> None:
+    dual = shipped.cluster("two-node-flannel-vxlan-dual-stack")
+    told = {family: str(targets.target(dual, "client2", family).address) for family in (0, 4, 6)}
+    assert told == {0: "10.244.2.3", 4: "10.244.2.3", 6: "fd00:10:244:2::3"}
+    assert targets.target(dual, "web-both:80", 6).address.version == 6
+    assert targets.target(dual, "node1", 6).address.version == 6
+
+
+def test_a_family_that_a_target_has_not_is_refused_with_what_it_has() -> None:
+    dual = shipped.cluster("two-node-flannel-vxlan-dual-stack")
+    with pytest.raises(InputError) as error:
+        targets.target(dual, "nginx-svc", 6)
+    assert str(error.value).startswith("Service nginx-svc has no IPv6 address")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+import shipped
 from trace_plans import cluster, without
 
 from emu.netfilter import parse
@@ -233,3 +234,9 @@ def test_what_stays_in_one_netns_is_seen_nowhere(source: str) -> None:
     path = paths(source, own, 8080)[0]
     assert path.forward.hops == ()
     assert path.forward.verdict is Verdict.DELIVERED
+
+
+def test_of_ipv6_it_is_neighbor_solicitations_that_nobody_answers() -> None:
+    asked = Flow(netns="default.client", dst=ip_address("fd00:10:244:1::99"), proto="icmp")
+    (path,) = predict(shipped.plan("two-node-flannel-vxlan-ipv6"), asked).paths
+    assert path.forward.reason == ("nobody answers neighbor solicitations for fd00:10:244:1::99 on default/client:eth0")
