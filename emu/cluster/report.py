@@ -29,7 +29,7 @@ def reported(status: PodStatus, report: PodStatus) -> PodStatus:
 
 def joined(pod: Pod, addresses: Iterable[IPAddress], families: Sequence[int], now: str) -> Pod:
     """A Pod that was given its addresses by who joined it to the network: the cluster's first family first. One that
-    has them keeps them."""
+    has some keeps them."""
     if pod.status.pod_ip:
         return pod
     ordered = sorted(addresses, key=lambda address: families.index(address.version))

@@ -255,15 +255,16 @@ def _again(plan: NetnsPlan) -> NetnsChange:
 
 
 def _addresses(result: Result, attachment: Attachment) -> tuple[IPAddress, ...]:
-    """A Pod without an address is none."""
+    """One of each family of the cluster: a Pod without is none. Others mean nothing here."""
     try:
         given = tuple(ip_address(text) for text in cniprotocol.addresses(result))
     except (ValueError, KeyError, TypeError) as error:
         raise PluginError(f"the result of ADD for Pod {attachment.pod} has no readable addresses: {error}") from error
-    if not given:
-        what = f"the result of ADD for Pod {attachment.pod} names no address"
-        raise PluginError(what, hint="name an ipam plugin in the conflist")
-    return given
+    lacking = [family for family in attachment.families if family not in {each.version for each in given}]
+    if lacking:
+        what = f"the result of ADD for Pod {attachment.pod} names no IPv{lacking[0]} address"
+        raise PluginError(what, hint="have an ipam plugin give one: the topology's family says which are needed")
+    return tuple(next(each for each in given if each.version == family) for family in attachment.families)
 
 
 def _caller(handle: PodHandle, variant: str) -> Caller:

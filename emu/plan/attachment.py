@@ -27,6 +27,7 @@ class Attachment:
     node: str
     pod: str  # namespace/name
     container_id: str
+    families: tuple[int, ...] = (4,)  # of which the Pod needs an address each
     ifname: str = "eth0"
     args: tuple[tuple[str, str], ...] = ()  # CNI_ARGS
     capabilities: tuple[tuple[str, str], ...] = ()

@@ -97,6 +97,21 @@ def test_the_newest_version_is_asked_whether_it_is_ready_and_told_what_is_left(t
     testbed(inside, manifests="---".join(two), cni=cni, dns=Dns(replicas=0))
 
 
+def test_a_pod_that_gets_no_address_of_a_family_of_the_cluster_is_not_joined(testbed: Labs, tmp_path: Path) -> None:
+    def inside(lab: Testbed) -> None:
+        said = readiness.hopeless(pod(lab, "first"))
+        assert "the result of ADD for Pod default/first names no IPv6 address" in said
+        assert "DEL first" in out(lab, "node1", "cat /tmp/calls")
+
+    (tmp_path / "newest").write_text(NEWEST)
+    (tmp_path / "newest").chmod(0o755)
+    conflist = {"cniVersion": "1.1.0", "name": "mynet", "plugins": ({"type": "newest"},)}
+    cni = Cni(mode="plugins", conflist=conflist, bin_dir=(str(tmp_path),))
+    both = Ranges(**{name: (each[4], each[6]) for name, each in DEFAULT_RANGES.items()})
+    shape = {"cni": cni, "family": "ipv4-ipv6", "ranges": both, "dns": Dns(replicas=0)}
+    testbed(inside, manifests=CLIENT.replace("NAME", "first"), **shape)
+
+
 @pytest.mark.parametrize("shape", ["bridge", "ptp"])
 def test_every_kind_of_path_is_as_predicted_and_nothing_drifts(testbed: Labs, shape: str) -> None:
     def inside(lab: Testbed) -> None:

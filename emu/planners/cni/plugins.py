@@ -134,6 +134,7 @@ def _make_joined(facts: _Facts, on_node: PluginList, cidrs: tuple[IPNetwork, ...
         node=node,
         pod=f"{namespace}/{name}",
         container_id=sandbox,
+        families=tuple(cidr.version for cidr in cidrs),
         ifname=names.POD_ETH,
         args=(
             ("IgnoreUnknown", "1"),
