@@ -112,16 +112,25 @@ def test_a_pod_that_gets_no_address_of_a_family_of_the_cluster_is_not_joined(tes
     testbed(inside, manifests=CLIENT.replace("NAME", "first"), **shape)
 
 
-@pytest.mark.parametrize("shape", ["bridge", "ptp"])
-def test_every_kind_of_path_is_as_predicted_and_nothing_drifts(testbed: Labs, shape: str) -> None:
+@pytest.mark.parametrize("folder", [BRIDGE, PTP], ids=["bridge", "ptp"])
+def test_every_kind_of_path_is_as_predicted_and_nothing_drifts(testbed: Labs, folder: Path) -> None:
     def inside(lab: Testbed) -> None:
         assert lab.check() == ()
         assert failures(lab.verify()) == []
 
-    if shape == "ptp":
-        testbed(inside, topology=PTP)
-    else:
-        testbed(inside, topology=BRIDGE, **dual(load.topology(BRIDGE)))
+    testbed(inside, topology=folder, dns=Dns(replicas=0))
+
+
+def test_both_families_are_joined_and_their_paths_are_as_predicted(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        assert lab.check() == ()
+        neighbor = pod(lab, "client2").status.pod_ips
+        assert [":" in each.ip for each in neighbor] == [False, True]
+        for source, target in (("client", neighbor[1].ip), ("client2", "[fd00:192:168:100::11]:8080")):
+            result = lab.trace(source, target)
+            assert result.ok, trace_text(result, color=False)
+
+    testbed(inside, topology=BRIDGE, **{**dual(load.topology(BRIDGE)), "dns": Dns(replicas=0)})
 
 
 def test_plugins_write_their_rules_in_the_variant_that_the_topology_names(testbed: Labs) -> None:
