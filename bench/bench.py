@@ -58,15 +58,19 @@ def one_round(plan: Plan, first: bool) -> Iterable[tuple[str, Any]]:
 
 
 def lab(pods: int, services: int) -> dict[str, Any]:
-    """What `bench.lab` has measured."""
     with tempfile.TemporaryDirectory() as directory:
         world.write(Path(directory), pods=pods, services=services)
-        reader, writer = os.pipe()
-        command = [sys.executable, "-m", "bench.lab", directory, str(writer)]
-        with subprocess.Popen(command, pass_fds=[writer]):
-            os.close(writer)
-            with os.fdopen(reader) as stream:
-                raw = stream.read()
+        return lab_of(Path(directory))
+
+
+def lab_of(directory: Path, changes: int = 6) -> dict[str, Any]:
+    """What `bench.lab` has measured."""
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "bench.lab", str(directory), str(writer), str(changes)]
+    with subprocess.Popen(command, pass_fds=[writer]):
+        os.close(writer)
+        with os.fdopen(reader) as stream:
+            raw = stream.read()
     sandboxed.until_gone()
     if not raw:
         raise SystemExit("bench: the lab did not come up")

@@ -23,8 +23,6 @@ from emu.netfilter import text
 from emu.plan import diff
 from emu.plan.model import Plan
 
-NOW = "2025-01-01T00:00:00Z"
-
 T = TypeVar("T")
 Times = dict[str, float]
 
@@ -49,7 +47,7 @@ class Stages:
     def _through(self, suffix: str, objects: Objects, before: Cluster | None, old: Plan | None) -> tuple[Cluster, Plan]:
         cluster = self._timed(
             f"resolve{suffix}",
-            lambda: resolve.resolve(self.topology, objects, self.registry, NOW, previous=before),
+            lambda: resolve.resolve(self.topology, objects, self.registry, world.NOW, previous=before),
         )
         plan = self._timed(f"build{suffix}", lambda: planners.build(cluster))
         self._timed(f"diff{suffix}", lambda: diff.diff(old, plan))
@@ -93,7 +91,7 @@ def with_ready(obj: KubeObject, ready: bool) -> KubeObject:
     if not isinstance(obj, Pod):
         return obj
     others = tuple(condition for condition in obj.status.conditions if condition.type != "Ready")
-    conditions = (*others, Condition(type="Ready", status=str(ready), last_transition_time=NOW))
+    conditions = (*others, Condition(type="Ready", status=str(ready), last_transition_time=world.NOW))
     return replace(obj, status=replace(obj.status, phase="Running", conditions=conditions))
 
 

@@ -1,16 +1,16 @@
-"""The cluster that is measured, as the files a user would write: Deployments of ten Pods, each behind a Service."""
+"""The cluster that is measured, as the files a user would write: Deployments of ten Pods, behind Services."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 NODES, PODS, SERVICES = 20, 1000, 100
+NOW = "2025-01-01T00:00:00Z"
 
 _TOPOLOGY = """\
 name: bench
 nodes: {nodes}
-cni: flannel-vxlan
-proxy: iptables
+cni: {{mode: {cni}, options: {{{options}}}}}
 """
 
 _APPLICATION = """\
@@ -31,7 +31,8 @@ spec:
           image: nginxdemos/hello:plain-text
           ports:
             - containerPort: 80
----
+"""
+_SERVICE = """\
 apiVersion: v1
 kind: Service
 metadata:
@@ -43,10 +44,21 @@ spec:
 """
 
 
-def write(directory: Path, nodes: int = NODES, pods: int = PODS, services: int = SERVICES) -> None:
-    """The directory is then one for `emu up`."""
-    (directory / "topology.yaml").write_text(_TOPOLOGY.format(nodes=nodes))
+def write(
+    directory: Path,
+    nodes: int = NODES,
+    pods: int = PODS,
+    services: int = SERVICES,
+    *,
+    alone: int = 0,
+    cni: str = "flannel-vxlan",
+    options: str = "",
+) -> None:
+    """The directory is then one for `emu up`. `alone`: so many more Deployments have no Service."""
+    (directory / "topology.yaml").write_text(_TOPOLOGY.format(nodes=nodes, cni=cni, options=options))
     manifests = directory / "manifests"
     manifests.mkdir()
-    applications = (_APPLICATION.format(n=n, replicas=pods // services) for n in range(1, services + 1))
-    (manifests / "applications.yaml").write_text("---\n".join(applications))
+    deployments = services + alone
+    documents = [_APPLICATION.format(n=n, replicas=pods // deployments) for n in range(1, deployments + 1)]
+    documents += [_SERVICE.format(n=n) for n in range(1, services + 1)]
+    (manifests / "applications.yaml").write_text("---\n".join(documents))

@@ -281,7 +281,7 @@ class Kernel:
 
     def _fill(self, change: NetnsChange, first: Sequence[Act], born: bool) -> None:
         handle = self._handles[change.name]
-        late = [v for v in change.added if isinstance(v, Sysctl) and (not born or diff.link_of(v))]
+        late = [v for v in change.added if isinstance(v, Sysctl) and not (born and _is_early(v))]
         if late:
             with netns.entered(handle.netns):
                 sysctls.write(change.name, late)
@@ -337,8 +337,12 @@ def _probe() -> Handle:
 
 
 def _early(plan: NetnsPlan) -> list[Sysctl]:
-    """Those that do not name a link: the links made later inherit `default`."""
-    return [sysctl for sysctl in plan.sysctls if not diff.link_of(sysctl)]
+    return [sysctl for sysctl in plan.sysctls if _is_early(sysctl)]
+
+
+def _is_early(sysctl: Sysctl) -> bool:
+    """Those that name no link but `lo`, which is there already: the links made later inherit `default`."""
+    return diff.link_of(sysctl) in ("", "lo")
 
 
 def _addition(handle: Handle, value: object) -> Act:

@@ -1,7 +1,7 @@
 import json
 from dataclasses import dataclass
 
-from bench import report
+from bench import byhand, report, scale
 
 
 @dataclass
@@ -62,3 +62,33 @@ def test_the_table_and_the_json_tell_the_same():
     table, data = report.text(SAMPLES), json.loads(report.as_json(SAMPLES))
     assert "20 Nodes, 1000 Pods, 100 Services; median of 3 interleaved rounds" in table
     assert all(each["what"] in table for each in data["rows"])
+
+
+def test_by_hand_is_judged_by_the_ratio_of_rounds_and_shows_their_spread():
+    def case(*pairs):
+        return byhand.Case(ours=None, hand=None, address="", samples=[byhand.Sample(*pair) for pair in pairs])
+
+    cases = {
+        "bridge": case((60, 100), (100, 100), (140, 100)),
+        "route": case((99, 100), (96, 100), (101, 100)),
+        "tunnel": case((90, 100), (89, 100), (91, 100)),
+    }
+    bridge, route, tunnel = byhand.text(cases, 0.5).splitlines()[1:]
+    assert "ratio 1.00 (0.60–1.40)  within 5%: not to be told" in bridge
+    assert "ratio 0.99 (0.96–1.01)  within 5%: met" in route
+    assert "ratio 0.90 (0.89–0.91)  within 5%: MISSED" in tunnel
+
+
+def test_scale_tells_what_missed_its_aim_and_what_cannot_be():
+    made = scale.Scaled(
+        mode="calico-bgp", objects=9, floor_s=1, apply_s=3.1, ready_s=30, laps={"up: daemons awaited": 21}
+    )
+    assert "3.10x ≤ 3x MISSED" in scale.line(made)
+    assert "BGP's 21.0 s of it ≤ 20 s MISSED" in scale.line(made)
+    assert scale.line(scale.Scaled(mode="x", why_not="no such thing")).split() == [
+        "x",
+        "cannot:",
+        "no",
+        "such",
+        "thing",
+    ]

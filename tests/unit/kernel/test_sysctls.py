@@ -21,3 +21,10 @@ def test_dots_and_slashes_of_a_key_change_places(key, path):
 
 def test_a_key_that_is_not_there_is_left_out():
     assert list(sysctls.read(["net.no.such.key"])) == []
+
+
+def test_a_key_is_read_wherever_it_stands():
+    found = {each.key: each.value for each in sysctls.read(["kernel.ostype", "kernel.pty.max", "net.ipv4.ip_forward"])}
+    assert found["kernel.ostype"] == "Linux"
+    assert found["kernel.pty.max"].isdigit()
+    assert found["net.ipv4.ip_forward"] in ("0", "1")
