@@ -125,6 +125,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("RTT µs", lambda row: _of(row.latency, lambda of: f"{of.median:.0f} ({of.p95:.0f}, sd {of.deviation:.0f})")),
     ("on the wire between the Nodes", lambda row: _of(row.proof, lambda proof: proof.wire) if not row.why_not else ""),
 )
+UNCUT = 9100  # bytes: no MTU is so large
 _LEFT = (0, 1, len(_COLUMNS) - 1)
 _LEGEND = (
     "✓: of a packet from a Pod to one on another Node, what was observed is what was predicted",
@@ -222,11 +223,11 @@ def _circumstances(comparison: Comparison) -> Iterator[str]:
     if not streams:
         return
     yield f"qdisc: {_grouped({row.mode: _of(row.state, _qdiscs) for row in streams})}"
-    frames = {row.mode: median(each.frame_bytes for each in row.rounds) for row in streams}
-    cut = "frames went uncut (segmentation offload), so that no wire could be as fast"
-    yield f"mean frame of a stream on the uplink: {min(frames.values()):,.0f}–{max(frames.values()):,.0f} bytes" + (
-        f": {cut}" if max(frames.values()) > 2000 else ""
-    )
+    frames = [median(each.frame_bytes for each in row.rounds) for row in streams]
+    if frames := [each for each in frames if each]:  # none crosses a Node where a Pod is a machine of its own
+        cut = ": frames went uncut (segmentation offload), so that no wire could be as fast"
+        told = f"{min(frames):,.0f}–{max(frames):,.0f} bytes{cut if max(frames) > UNCUT else ''}"
+        yield f"mean frame of a stream on the uplink: {told}"
 
 
 def _qdiscs(state: State) -> str:

@@ -54,8 +54,10 @@ def _told(result: TraceResult, delivered: bool) -> str:
 
 
 def _uplink(result: TraceResult) -> Hop | None:
+    """Where it leaves the Node; where a Pod is a machine of its own, as a VM, the first it is seen at on the fabric."""
     hops = result.observed.forward.hops
-    return next((hop for hop in hops if (hop.point.role, hop.direction) == (Role.UPLINK, Direction.OUT)), None)
+    left = (hop for hop in hops if (hop.point.role, hop.direction) == (Role.UPLINK, Direction.OUT))
+    return next(left, None) or next((hop for hop in hops if hop.point.role is Role.FABRIC), None)
 
 
 def wire(hop: Hop) -> str:
@@ -80,10 +82,9 @@ def _overhead(testbed: Testbed, directory: Path, result: TraceResult, uplink: Ho
 
 
 def overhead(records: Sequence[PacketRecord], first: CapturePoint, uplink: CapturePoint) -> int | None:
-    """How much longer a packet's frame was as it left the Node than as it left the Pod; None if none was seen there."""
-    left = [each for each in records if each.inner and each.direction is Direction.OUT]
+    """How much longer a packet's frame was at the uplink than at the Pod; None if none was seen at both."""
     pods, nodes = (
-        {each.same: each.length for each in reversed(left) if str(each.point) == str(point)}
+        {each.same: each.length for each in reversed(records) if each.inner and str(each.point) == str(point)}
         for point in (first, uplink)
     )
     return next((nodes[same] - length for same, length in pods.items() if same in nodes), None)
