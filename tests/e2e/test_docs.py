@@ -55,8 +55,10 @@ def _checkout(tmp_path: Path, runtime: str) -> tuple[Path, dict[str, str]]:
 def test_the_commands_that_set_up_are_those_that_ci_runs() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     ran = [line for line in lines if line.startswith("make ")]
-    assert ran == ["make demo", "make test"]
-    assert all(line in (ROOT / "README.md").read_text().splitlines() for line in ran)
+    *for_users, for_contributors = ran
+    assert for_users == ["make demo", "make test"]
+    assert all(line in (ROOT / "README.md").read_text().splitlines() for line in for_users)
+    assert f"`{for_contributors}`" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_every_page_or_its_folder_is_linked_from_the_readme() -> None:
