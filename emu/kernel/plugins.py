@@ -77,8 +77,8 @@ class Plugins:
         self._places: dict[str, Place] = {}
         self._joined: dict[str, Joined] = {}  # netns → what was called for it
         self._left: set[str] = set()  # Nodes where a Pod has gone since the last join
-        self._outcomes: deque[Outcome] = deque()
         self._lock = threading.Lock()
+        self.outcomes: deque[Outcome] = deque()  # whoever has made use of one takes it away
         self.found: dict[str, Foreign] = {}  # netns → what is the plugins'
         self.on_change: Callable[[], None] = lambda: None
 
@@ -118,7 +118,7 @@ class Plugins:
         return errors
 
     def _collect(self, node: str, place: Place, networks: Iterable[PluginList]) -> None:
-        left = [each.attachment for each in self._joined.values() if each.attachment.node == node]
+        left = [each.attachment for each in self._joined_on(node).values()]
         for network in networks:
             for error in place.caller.gc(network, node, [each for each in left if each.network == network]):
                 log.warning("%s: %s", node, error.message)
@@ -143,7 +143,7 @@ class Plugins:
 
     def due_s(self) -> float | None:
         """In how many seconds that is; None when there is nothing to try again."""
-        times = [each.again_s for each in self._joined.values() if each.result is None]
+        times = [each.again_s for each in self._joined.copy().values() if each.result is None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _is_in(self, change: NetnsChange) -> bool:
@@ -183,11 +183,7 @@ class Plugins:
             joined.again_s = time.monotonic() + min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** (joined.tries - 1))
             outcome = Outcome(pod=attachment.pod, container_id=attachment.container_id, error=joined.error)
         self._joined[netns] = joined
-        self._outcomes.append(outcome)
-
-    def take(self) -> tuple[Outcome, ...]:
-        """The outcomes since the last time."""
-        return tuple(self._outcomes.popleft() for _ in range(len(self._outcomes)))
+        self.outcomes.append(outcome)
 
     # ---- a Node
 
@@ -217,8 +213,12 @@ class Plugins:
         try:
             yield
         finally:
-            pods = [name for name, each in self._joined.items() if each.attachment.node == node]
-            self.found[node] = self._observer.of_node(planned, first, self.found.get(node), pods, plan=plan, by=by)
+            known, pods = self.found.get(node), self._joined_on(node)
+            self.found[node] = self._observer.of_node(planned, first, known, pods, plan=plan, by=by)
+
+    def _joined_on(self, node: str) -> dict[str, Joined]:
+        """Out of a copy: those who look after other Nodes write meanwhile."""
+        return {name: each for name, each in self._joined.copy().items() if each.attachment.node == node}
 
     def _each_node(self, changes: Sequence[NetnsChange], action: Callable[[str, Sequence[NetnsChange]], None]) -> None:
         by_node: dict[str, list[NetnsChange]] = defaultdict(list)

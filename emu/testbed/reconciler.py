@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from emu import names, planners
 from emu.api import images
@@ -20,6 +21,7 @@ from emu.cluster.nodes import families
 from emu.cluster.passes.addresses import without
 from emu.errors import EmuError, InputError, NotFound, Place
 from emu.kernel import programs
+from emu.kernel.plugins import Outcome
 from emu.plan import diff, foreign
 from emu.plan.model import Changes, Plan
 from emu.store import Store
@@ -27,6 +29,7 @@ from emu.testbed.convergence import Convergence
 from emu.testbed.host import Host
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 RETRY_S = 1.0
 CREATED, CONFIGURED, UNCHANGED = "created", "configured", "unchanged"
@@ -245,22 +248,25 @@ class Reconciler:
         with self._lock:
             reports, ended, nodes = tuple(self._reports), tuple(self._ended), tuple(self._changed_daemons)
             self.host.kernel.retry()
+            outcomes = self.host.kernel.plugins.outcomes
+            joined = tuple(outcomes)
             objects = self.store.snapshot().objects
-            puts = [
+            told = [
                 replace(pod, status=report.reported(pod.status, status))
                 for key, status in dict(reports).items()
                 if isinstance(pod := objects.get(key), Pod)
             ]
-            self._reconcile([*puts, *self._joined(objects), *self._nodes_told(nodes)], [key_of(pod) for pod in ended])
+            puts = (*told, *self._joined(objects, joined), *self._nodes_told(nodes))
+            self._reconcile(puts, [key_of(pod) for pod in ended])
             self._stopping -= {pod.metadata.uid for pod in ended}
-            for queue, taken in ((self._reports, reports), (self._ended, ended), (self._changed_daemons, nodes)):
-                for _ in taken:
-                    queue.popleft()
+            _forget(self._reports, reports)
+            _forget(self._ended, ended)
+            _forget(self._changed_daemons, nodes)
+            _forget(outcomes, joined)
 
-    def _joined(self, objects: Objects) -> Iterator[Pod]:
+    def _joined(self, objects: Objects, outcomes: Iterable[Outcome]) -> Iterator[Pod]:
         """Pods that plugins have given their addresses, or failed to. One that was made anew meanwhile is another."""
-        outcomes = {each.pod: each for each in self.host.kernel.plugins.take()}
-        for outcome in outcomes.values():
+        for outcome in {each.pod: each for each in outcomes}.values():
             namespace, _, name = outcome.pod.partition("/")
             pod = objects.get((Pod.KIND, namespace, name))
             if not isinstance(pod, Pod) or names.container_id(pod.metadata.uid) != outcome.container_id:
@@ -323,6 +329,12 @@ class Reconciler:
         self._closed = True
         self._wake.set()
         self.host.close()
+
+
+def _forget(queue: deque[T], taken: Sequence[T]) -> None:
+    """The first of a queue that others append to."""
+    for _ in taken:
+        queue.popleft()
 
 
 def _applied(existing: KubeObject | None, wanted: KubeObject) -> Applied:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ class NoHost:
             absent=lambda plan: (),
             apply=lambda changes, plan: None,
             daemons=SimpleNamespace(on_change=None, stopped=lambda node: {}),
-            plugins=SimpleNamespace(on_change=None, found={}, take=lambda: (), due_s=lambda: None),
+            plugins=SimpleNamespace(on_change=None, found={}, outcomes=deque(), due_s=lambda: None),
             retry=lambda: None,
         )
     )

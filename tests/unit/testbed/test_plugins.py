@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import pytest
 from lab_without_kernel import NOW, NoHost
 
 from emu import names
 from emu.api.objects import Container, ObjectMeta, Pod, PodSpec
 from emu.api.topology import Cni, Dns, NodeEntry, Topology
+from emu.errors import KernelError
 from emu.kernel.plugins import Outcome
+from emu.plan.model import Changes, Plan
 from emu.testbed.reconciler import Reconciler
 
 CONFLIST = {"cniVersion": "1.0.0", "name": "mynet", "plugins": ({"type": "ptp", "ipam": {"type": "host-local"}},)}
@@ -31,7 +34,7 @@ def web(made: Reconciler) -> Pod:
 
 
 def reported(made: Reconciler, **outcome: object) -> Pod:
-    made.host.kernel.plugins.take = lambda: (Outcome(pod="default/web", **outcome),)
+    made.host.kernel.plugins.outcomes.append(Outcome(pod="default/web", **outcome))
     made._fold()
     return web(made)
 
@@ -59,3 +62,21 @@ def test_their_refusal_stands_in_the_pods_condition_until_they_can() -> None:
     )
     given = reported(made, container_id=sandbox, addresses=(ip_address("10.1.0.2"),))
     assert given.status.pod_ip == "10.1.0.2" and not any(each.reason for each in given.status.conditions)
+
+
+def test_an_address_that_could_not_be_folded_in_is_so_the_next_time() -> None:
+    made = lab()
+    kernel = made.host.kernel
+    then, kernel.apply = kernel.apply, failing
+    given = {"container_id": names.container_id(web(made).metadata.uid), "addresses": (ip_address("10.1.0.2"),)}
+    with pytest.raises(KernelError):
+        reported(made, **given)
+    assert web(made).status.pod_ip == ""
+    kernel.apply = then
+    made._fold()
+    assert web(made).status.pod_ip == "10.1.0.2"
+    assert not kernel.plugins.outcomes, "it is forgotten then"
+
+
+def failing(changes: Changes, plan: Plan) -> None:
+    raise KernelError("no more room")
