@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -37,7 +37,8 @@ def add(request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
                 raise Refused(BAD_ENVIRONMENT, f"{request.ifname} is there already in {request.netns}")
             kernel.apply(_lacking(kernel, plan), plan)
         except (Refused, EmuError):
-            _ipam(request, environment, "DEL")
+            with suppress(EmuError):  # why ADD has failed is what the runtime must hear
+                _ipam(request, environment, "DEL")
             raise
         return _result(request, plan, given, ipam)
 
