@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from emu.dnsserver.directory import Directory, Found, Target, canonical, reverse_address
 from emu.dnsserver.records import OUTSIDE, REFUSED, Answer, Record
-from emu.plan.model import DnsZone
+from emu.plan.dns import DnsZone
 
 SCHEMA_VERSION = "1.1.0"
 SCHEMA_TTL = 28800  # seconds; fixed in CoreDNS

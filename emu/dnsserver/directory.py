@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
-from emu.plan.model import DnsEndpoint, DnsPort, DnsService, DnsZone
+from emu.plan.dns import DnsEndpoint, DnsPort, DnsService, DnsZone
 
 #: What CoreDNS stores for a Service or an endpoint that declares no port. Such a name has no SRV record.
 NO_PORT = DnsPort(name="", protocol="", port=-1)

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from emu.dnsserver.directory import canonical, reverse_address
 from emu.dnsserver.records import Answer, Record
-from emu.plan.model import DnsZone
+from emu.plan.dns import DnsZone
 
 TTL = 600  # seconds; respTTL
 VERSIONS = {"A": 4, "AAAA": 6}

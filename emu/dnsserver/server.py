@@ -16,7 +16,7 @@ from typing import Any
 from emu.control import Channel, Message
 from emu.dnsserver.directory import Directory
 from emu.dnsserver.pod import DnsPod
-from emu.plan.model import DnsZone
+from emu.plan.dns import DnsZone
 from emu.poller import Poller, allow_many_descriptors
 
 

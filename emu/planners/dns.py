@@ -10,7 +10,7 @@ from emu.cluster.model import Cluster
 from emu.cluster.podfiles import resolver
 from emu.cluster.services import SERVICE_NAME
 from emu.memo import by_identity
-from emu.plan.model import DnsEndpoint, DnsPort, DnsService, DnsZone
+from emu.plan.dns import DnsEndpoint, DnsPort, DnsService, DnsZone
 
 CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"
 

@@ -7,7 +7,7 @@ import pytest
 
 from emu.dnsserver.answers import answer, completed
 from emu.dnsserver.records import Record
-from emu.plan.model import DnsEndpoint, DnsPort, DnsService, DnsZone
+from emu.plan.dns import DnsEndpoint, DnsPort, DnsService, DnsZone
 
 TABLE = json.loads((Path(__file__).parents[2] / "data" / "dns_cases.json").read_text())
 UPSTREAM = {"ext.interwebs.test.": (Record("ext.interwebs.test.", 5, "A", "1.2.3.4"),)}

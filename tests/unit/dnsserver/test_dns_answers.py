@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from emu.dnsserver.answers import answer
 from emu.dnsserver.directory import reverse_zones
-from emu.plan.model import DnsEndpoint, DnsPort, DnsService, DnsZone
+from emu.plan.dns import DnsEndpoint, DnsPort, DnsService, DnsZone
 
 DNS_UDP = DnsPort(name="dns", protocol="UDP", port=53)
 HTTP = DnsPort(name="http", protocol="TCP", port=80)

@@ -12,7 +12,7 @@ import pytest
 
 from emu.dnsserver.forward import Forwarder, address_of
 from emu.dnsserver.server import DnsService, main
-from emu.plan.model import DnsService as Service
+from emu.plan.dns import DnsService as Service
 from emu.plan.model import DnsZone
 from emu.poller import Poller
 

@@ -8,7 +8,7 @@ import pytest
 
 from emu.dnsserver.embedded import Names
 from emu.dnsserver.replies import Replies
-from emu.plan.model import DnsZone
+from emu.plan.dns import DnsZone
 
 ZONE = DnsZone(embedded=(("web", ("10.0.1.2", "10.0.1.3")), ("shop_db", ("10.0.1.6",))))
 

@@ -5,20 +5,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from emu.netfilter.model import Chain, Rule, Table
 from emu.plan import diff
-from emu.plan.model import (
-    Address,
-    DnsZone,
-    FdbEntry,
-    Link,
-    Neighbor,
-    NetnsKind,
-    NetnsPlan,
-    Plan,
-    Role,
-    Route,
-    Sysctl,
-    Vxlan,
-)
+from emu.plan.dns import DnsZone
+from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsKind, NetnsPlan, Plan, Role, Route, Sysctl, Vxlan
 
 VXLAN = Vxlan(vni=1, local=ip_address("192.168.100.11"), dev="eth0", port=8472)
 

@@ -15,7 +15,7 @@ from emu.api.objects import (
 )
 from emu.api.topology import Dns, Topology
 from emu.cluster.model import Cluster, Pod
-from emu.plan.model import DnsEndpoint, DnsPort, DnsService
+from emu.plan.dns import DnsEndpoint, DnsPort, DnsService
 from emu.planners import dns
 
 HTTP = DnsPort(name="http", protocol="TCP", port=8080)
