@@ -25,11 +25,11 @@ from emu.kernel import (
     limits,
     maps,
     netlink_links,
-    netlink_routes,
     netns,
     programs,
     read,
     sysctls,
+    values,
 )
 from emu.kernel.daemons import Daemons
 from emu.kernel.foreign import Observer
@@ -46,7 +46,7 @@ from emu.netfilter.model import IpSet
 from emu.plan import diff, expectations, foreign, render
 from emu.plan.drift import Drift
 from emu.plan.ebpf import LAYOUTS, MapEntry, SocketProgram
-from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Refusal, Sysctl, TcProgram
+from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Sysctl, TcProgram
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class Kernel:
     def _delete_fabric(self, handle: Handle) -> None:
         plan = self._plan.netns.get(FABRIC_NETNS) if self._plan else None
         links = [link for link in plan.links if link.name in handle.indexes] if plan else []
-        handle.execute(_link_removals(handle, links))
+        handle.execute(values.link_removals(handle, links))
 
     # ---- what goes
 
@@ -206,8 +206,8 @@ class Kernel:
         entries = [value for value in change.removed if isinstance(value, MapEntry)]
         maps.remove(handle, entries)
         self.sockets.remove(change.name, entries)
-        acts = [act for value in rest if (act := _removal(handle, value))]
-        handle.execute([*acts, *_link_removals(handle, doomed)])
+        acts = [act for value in rest if (act := values.removal(handle, value))]
+        handle.execute([*acts, *values.link_removals(handle, doomed)])
         handle.forget(link.name for link in doomed)
         if stale := [(value, None) for value in change.removed if isinstance(value, IpSet)]:
             firewall.restore_sets(handle.netns, stale)
@@ -221,7 +221,7 @@ class Kernel:
             self.sockets.remove(change.name, change.old.maps if change.old else ())
             handle = self._handles.pop(change.name, None)
             if handle is not None:
-                _take_back(handle, change.old)
+                values.take_back(handle, change.old)
                 log.info("%s# ip netns del %s", FABRIC_NETNS, change.name)
                 handle.release()
                 errors += netns.delete(handle.netns)
@@ -289,7 +289,7 @@ class Kernel:
         acts += first
         for value in change.added:
             if not isinstance(value, Link | Sysctl | IpSet | TcProgram | SocketProgram | MapEntry):
-                acts.append(_addition(handle, value))
+                acts.append(values.addition(handle, value))
         handle.execute(acts)
         maps.write(handle, [value for value in change.added if isinstance(value, MapEntry)])
         programs.attach(handle, [value for value in change.added if isinstance(value, TcProgram)])
@@ -343,48 +343,6 @@ def _early(plan: NetnsPlan) -> list[Sysctl]:
 def _is_early(sysctl: Sysctl) -> bool:
     """Those that name no link but `lo`, which is there already: the links made later inherit `default`."""
     return diff.link_of(sysctl) in ("", "lo")
-
-
-def _addition(handle: Handle, value: object) -> Act:
-    asked = value.route if isinstance(value, Refusal) else value
-    try:
-        return Act(netlink_routes.add(asked, handle.indexes), value)  # type: ignore[arg-type]
-    except KeyError as error:
-        raise KernelError(f"{render.command(handle.netns.name, value)} : there is no link {error}") from None
-
-
-def _removal(handle: Handle, value: object) -> Act | None:
-    """None when the link it lives on is gone, and it with it. A sysctl keeps its value, and what was refused never
-    came."""
-    if isinstance(value, Sysctl | Refusal | SocketProgram):
-        return None
-    try:
-        if isinstance(value, TcProgram):
-            return Act(programs.removal(handle, value), value, True)
-        return Act(netlink_routes.delete(value, handle.indexes), value, True)  # type: ignore[arg-type]
-    except KeyError:
-        return None
-
-
-def _link_removals(handle: Handle, links: Sequence[Link]) -> list[Act]:
-    if not links:
-        return []
-    marks = [Act(netlink_links.mark(handle.indexes[link.name]), link, True) for link in links]
-    return [*marks, Act(netlink_links.delete_marked(), f"# {len(links)} links deleted", True)]
-
-
-def _take_back(handle: Handle, plan: NetnsPlan | None) -> None:
-    """A tunnel whose socket is in another netns would hold its VNI there until the kernel gets to clean up this one."""
-    moved = [link.name for link in plan.links if link.vxlan and link.vxlan.socket] if plan else []
-    if moved:
-        handle.refresh()
-        handle.execute(
-            [
-                Act(netlink_links.delete(handle.indexes[name]), f"ip link del {name}", True)
-                for name in moved
-                if name in handle.indexes
-            ]
-        )
 
 
 def _joined(first: NetnsChange, second: NetnsChange) -> NetnsChange:
