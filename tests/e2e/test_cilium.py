@@ -14,9 +14,9 @@ from inside import apply, ask, opened, out, run, wait_until
 from labs import TWO_NODES, Labs
 
 from emu.api.objects import Deployment, Service
-from emu.kernel import maps
 from emu.kernel.netns import socket_in
 from emu.plan.ebpf import MapEntry
+from emu.plan.model import Changes, NetnsChange
 from emu.report.bpf import LISTINGS, table
 from emu.report.text import trace_text
 from emu.testbed.facade import Testbed
@@ -47,11 +47,11 @@ def test_every_path_is_as_predicted(testbed: Labs, folder: str) -> None:
 def deleted(lab: Testbed, node: str, name: str, fits: Callable[[MapEntry], bool]) -> None:
     """An entry, behind the testbed's back."""
     assert lab.plan is not None
-    found = [each for each in lab.plan.netns[node].maps if each.map == name and fits(each)]
+    netns = lab.plan.netns[node]
+    found = tuple(each for each in netns.maps if each.map == name and fits(each))
     assert len(found) == 1
-    kernel = lab.host.kernel
-    maps.remove(kernel._handles[node], found)
-    kernel.sockets.remove(node, found)
+    gone = NetnsChange(name=node, old=netns, new=netns, removed=found)
+    lab.host.kernel.apply(Changes(netns=(gone,)), lab.plan)
 
 
 def test_an_entry_that_is_missing_is_named_although_the_packet_arrives_and_is_mended(testbed: Labs) -> None:
