@@ -14,8 +14,8 @@ from emu.trace.model import TraceResult
 pytestmark = pytest.mark.root
 
 UPLINK = 1500
-#: Each other in what has the limit, or in how it is seen: a tunnel whose rules are followed by legacy TRACE; one of each
-#: family; no tunnel; eBPF that puts the header on; a tunnel that takes less than the Pods' links believe; a bridge
+#: Each other in what has the limit, or in how it is seen: a tunnel whose rules are followed by legacy TRACE; one of
+#: each family; no tunnel; eBPF that puts the header on; a tunnel that takes less than the Pods' links believe; a bridge
 #: before a tunnel.
 SHAPES = (
     {"cni": "calico-vxlan", "iptables": "legacy"},
