@@ -3,6 +3,7 @@ Pod is applied in the caller's namespace and the Pod's."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from typing import Any
 from emu.addressing import IPInterface
 from emu.cniplugin import modes
 from emu.cniplugin.modes import NODE
-from emu.cniplugin.request import BAD_CONFIG, BAD_ENVIRONMENT, Refused, Request
+from emu.cniplugin.request import BAD_CONFIG, BAD_ENVIRONMENT, IO_FAILURE, Refused, Request
 from emu.errors import EmuError, PluginError
 from emu.kernel import process
 from emu.kernel.apply import Kernel
@@ -24,6 +25,7 @@ from emu.plan.model import Address, Changes, Link, NetnsChange, NetnsPlan, Plan,
 
 OUR_OWN = 100  # the first code that is a plugin's own
 OF_KERNEL, OF_PLAN, NOT_AS_PLANNED = OUR_OWN, OUR_OWN + 1, OUR_OWN + 2
+LOCK = "/run/kube-emu-cni.lock"
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -130,7 +132,9 @@ def _plan(request: Request, given: tuple[IPInterface, ...]) -> Plan:
 
 @contextmanager
 def _open(request: Request, *, pod: bool = True) -> Iterator[Kernel]:
-    """The namespace this is called in, and the Pod's."""
+    """The namespace this is called in, and the Pod's. Runtimes call for several Pods at once, and each would take the
+    index of a new link, and the bridge, for itself: one waits for the other. The kernel ends a lock with its holder."""
+    lock = _locked()
     kernel = Kernel("cni", granted=())
     try:
         kernel.adopt(Netns(NODE, os.open("/proc/thread-self/ns/net", _FLAGS)))
@@ -142,6 +146,17 @@ def _open(request: Request, *, pod: bool = True) -> Iterator[Kernel]:
         yield kernel
     finally:
         kernel.close()
+        os.close(lock)
+
+
+def _locked() -> int:
+    """A descriptor that holds the lock until it is closed."""
+    try:
+        lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refused(IO_FAILURE, f"{LOCK} cannot be opened: {error.strerror}") from None
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def _lacking(kernel: Kernel, plan: Plan) -> Changes:

@@ -14,7 +14,7 @@ from emu.api.wrong import did_you_mean, shown
 from emu.cniplugin.modes import MODES
 from emu.names import POD_ETH
 
-INCOMPATIBLE, UNSUPPORTED, BAD_ENVIRONMENT, NOT_DECODED, BAD_CONFIG = 1, 2, 4, 6, 7
+INCOMPATIBLE, UNSUPPORTED, BAD_ENVIRONMENT, IO_FAILURE, NOT_DECODED, BAD_CONFIG = 1, 2, 4, 5, 6, 7
 OWN = frozenset({"mode", "mtu", "podNetworks", "ipam"})
 #: What every configuration has, and what runtimes add to it.
 COMMON = frozenset(

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,19 @@ def test_check_finds_what_is_missing(sandbox: Sandbox, mode: str) -> None:
         return error["code"], error["msg"]
 
     assert sandbox(inside) == (102, "in /run/netns/a: route 0.0.0.0/0")
+
+
+def test_pods_that_are_joined_at_once_are_all_joined(sandbox: Sandbox) -> None:
+    """Each by a process of its own, as runtimes do."""
+
+    def inside() -> list[int]:
+        names = [f"pod{number}" for number in range(5)]
+        pods(*names)
+        with ProcessPoolExecutor(len(names), mp_context=get_context("fork")) as pool:
+            calls = [pool.submit(call, "ADD", name, "bridge") for name in names]
+            return [each.result()[0] for each in calls]
+
+    assert sandbox(inside) == [0] * 5
 
 
 def test_a_second_add_is_refused_and_harms_nothing(sandbox: Sandbox) -> None:
