@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from emu.errors import EmuError
+from emu.errors import EmuError, InputError
 
 PADDING, NARROWEST = 3, 6  # of kubectl's tables
 
@@ -43,6 +44,23 @@ def as_json(document: Any) -> str:
 
 def color() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[int]:
+    """Its descriptor, for what a command writes; `-` is standard output."""
+    if str(path) == "-":
+        sys.stdout.flush()
+        yield 1
+        return
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def make(folder: Path) -> None:

@@ -194,7 +194,8 @@ def _pod(cluster: Cluster, name: str, port: str, family: int) -> Target | None:
     ports = {each.name: each for plan in pod.containers for each in plan.container.ports if each.name}
     if port and not port.isdecimal():
         if port not in ports:
-            raise InputError(f"Pod {pod.key} has no container port called {port!r}", hint=f"it has: {', '.join(ports)}")
+            names = ", ".join(ports) or "none that has a name: give a number"
+            raise InputError(f"Pod {pod.key} has no container port called {port!r}", hint=f"it has: {names}")
         return Target(address, ports[port].container_port, ports[port].protocol.lower())
     return Target(address, 0, "tcp" if port else "icmp")
 

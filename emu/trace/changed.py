@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from emu.netfilter import normal
 from emu.plan.model import IPAddress
+from emu.trace.conntrack import ICMP
 from emu.trace.model import Headers, Hop
 
 CLEARED = "cleared"
@@ -25,10 +26,12 @@ def with_changes(hops: Iterable[Hop]) -> tuple[Hop, ...]:
 def between(before: Hop, after: Hop) -> Iterator[str]:
     """`DNAT 10.96.0.10:53 → 10.244.1.2:53`, `SNAT …`, `ttl 64 → 63`, `VXLAN to 192.168.100.12`."""
     a, b = before.inner, after.inner
-    if (a.dst, a.dport) != (b.dst, b.dport):
-        yield f"DNAT {endpoint(a.dst, a.dport)} → {endpoint(b.dst, b.dport)}"
-    if (a.src, a.sport) != (b.src, b.sport):
-        yield f"SNAT {endpoint(a.src, a.sport)} → {endpoint(b.src, b.sport)}"
+    ends, ends_now = _ends(a), _ends(b)
+    for what, was, now in (("DNAT", ends[1], ends_now[1]), ("SNAT", ends[0], ends_now[0])):
+        if was != now:
+            yield f"{what} {was} → {now}"
+    if a.proto == b.proto and b.proto in ICMP and a.sport != b.sport and a.sport and b.sport:
+        yield f"identifier {a.sport} → {b.sport}"
     if a.ttl != b.ttl:
         yield f"ttl {a.ttl} → {b.ttl}"
     old, new = before.encapsulation, after.encapsulation
@@ -43,6 +46,13 @@ def between(before: Hop, after: Hop) -> Iterator[str]:
             yield f"{what}in {now.fragments} fragments" if now.fragments else f"{what}put together"
     if (before.src_mac, before.dst_mac) != (after.src_mac, after.dst_mac) and after.src_mac and after.dst_mac:
         yield f"frame from {after.src_mac} to {after.dst_mac}"
+
+
+def _ends(headers: Headers) -> tuple[str, str]:
+    """Source and destination. What stands for the port of an ICMP echo is its identifier, which is of neither."""
+    if headers.proto in ICMP:
+        return str(headers.src), str(headers.dst)
+    return endpoint(headers.src, headers.sport), endpoint(headers.dst, headers.dport)
 
 
 def endpoint(address: IPAddress, port: int) -> str:

@@ -14,7 +14,7 @@ from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
 from emu.trace.addresses import address, to_endpoint, unanswered
 from emu.trace.changed import connection_marked, endpoint, marked, ttl_set
-from emu.trace.conntrack import Tracked, tuple_of
+from emu.trace.conntrack import ICMP, Tracked, tuple_of
 from emu.trace.decisions import REFUSED, Decision
 from emu.trace.marks import mark_of
 from emu.trace.model import Cause, CauseKind, Direction, Encapsulation, Flow, Headers, Hop, Leg, Path, Verdict
@@ -204,8 +204,9 @@ class _Asking:
         a, b = hop.inner, after.inner
         if (a.src, a.sport, a.dst, a.dport) == (b.src, b.sport, b.dst, b.dport):
             return
-        source = (a.src, a.sport) != (b.src, b.sport)
-        shown = endpoint(b.src, b.sport) if source else endpoint(b.dst, b.dport)
+        echo = b.proto in ICMP  # its identifier is of neither end
+        source = a.src != b.src or (not echo and a.sport != b.sport)
+        shown = endpoint(b.src, 0 if echo else b.sport) if source else endpoint(b.dst, b.dport)
         effect = f"{'source' if source else 'destination'} {'back to' if reply else 'becomes'} {shown}"
         if entry := self.lookup.conntrack(hop.point.netns, a):
             yield _cause(CauseKind.CONNTRACK, hop.point.netns, entry.text, effect)

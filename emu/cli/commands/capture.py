@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from emu.api import resources
-from emu.cli import attached, completing
+from emu.cli import attached, completing, output
 from emu.cli.client import Client
 from emu.cli.main import Context
 from emu.cli.packets import Counter
@@ -66,7 +65,7 @@ def capture(
     selectors = [*points, *_labelled(server, selector, namespace)] if selector else list(points)
     if str(write) == "-" and sys.stdout.isatty():
         raise InputError("packets on a terminal are of no use", hint="pipe them: emu capture -w - | wireshark -k -i -")
-    with _opened(write) as file:
+    with output.written(write) as file:
         session = Session(server, selectors, file, count)
         drops = session.run(duration)
     _report(session, drops)
@@ -79,22 +78,6 @@ def _labelled(server: Client, selector: str, namespace: str) -> Sequence[str]:
             f"no Pod in namespace {namespace} has the labels {selector}", hint="emu get pods --show-labels"
         )
     return [f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in listed]
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    if str(path) == "-":
-        sys.stdout.flush()
-        yield 1
-        return
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 class Session:

@@ -59,8 +59,8 @@ def _verify(server: Client, folder: Path | None, hops: bool) -> dict[str, Any]:
     if folder is None:
         return _result(attached.Attachment(server, request, []))
     output.make(folder)
-    with (folder / PACKETS).open("wb") as packets:
-        answer = _result(attached.Attachment(server, request, [packets.fileno()]))
+    with output.written(folder / PACKETS) as packets:
+        answer = _result(attached.Attachment(server, request, [packets]))
     for name, text in answer["files"].items():
         (folder / name).write_text(text, encoding="utf-8")
     return answer

@@ -11,6 +11,7 @@ from emu.api.wrong import Wrong
 from emu.capture import decode, pcapng
 from emu.experiment.lab import Lab
 from emu.experiment.model import Failed, Said
+from emu.experiment.steps.expect_path import foresee_tunnel
 from emu.experiment.world import World, fits
 from emu.report import words
 from emu.trace.model import PacketRecord
@@ -41,6 +42,7 @@ class ExpectPackets:
         for field, value in (("from", self.source), ("to", self.to)):
             if value:
                 world.target(value, field)
+        foresee_tunnel(self.encapsulation)
 
     def run(self, lab: Lab) -> Said:
         source, to = (lab.address(each) if each else "" for each in (self.source, self.to))

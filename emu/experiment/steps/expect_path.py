@@ -16,6 +16,7 @@ from emu.report import text, words
 from emu.trace.model import Leg, TraceResult, Verdict
 
 MOST_PAYLOAD = 65507  # bytes in the longest IPv4 packet
+TUNNELS = ("vxlan", "ipip", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class ExpectPath:
         for name in ("through", "avoids"):
             for index, each in enumerate(getattr(self, name)):
                 world.point(each, name, index)
+        foresee_tunnel(self.encapsulation)
 
     def run(self, lab: Lab) -> Said:
         result = traced(lab, self)
@@ -106,6 +108,11 @@ def foresee_flow(world: World, asked: Request) -> None:
         raise Wrong("is missing: of a packet that must not be fragmented", "size")
     if asked.size is not None and not 0 <= asked.size <= MOST_PAYLOAD:
         raise Wrong(f"is {asked.size}, must be 0-{MOST_PAYLOAD}", "size")
+
+
+def foresee_tunnel(encapsulation: str) -> None:
+    if encapsulation and encapsulation.lower() not in TUNNELS:
+        raise Wrong(f"is {encapsulation}, must be {', '.join(TUNNELS[:-1])} or {TUNNELS[-1]}", "encapsulation")
 
 
 def traced(lab: Lab, asked: Request) -> TraceResult:

@@ -43,6 +43,12 @@ def test_a_command_is_followed_with_its_own_options(emu, testbed):
     ).out.replace("web:80 curl", "web:80  curl")
 
 
+def test_a_file_for_packets_that_cannot_be_written_is_told_before_anything_is_sent(emu, testbed, tmp_path):
+    said = emu("trace", "client", "web:80", "-w", str(tmp_path / "no" / "x.pcapng"))
+    assert (said.code, said.out) == (2, "")
+    assert said.err.splitlines()[-1].endswith("x.pcapng cannot be written: No such file or directory")
+
+
 def test_a_trace_is_json_for_programs(emu, testbed):
     said = emu("trace", "client", "web:80", "-o", "json")
     assert json.loads(said.out)["ok"] is True

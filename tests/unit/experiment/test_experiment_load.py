@@ -53,6 +53,7 @@ WRONG = {
     "- capture: {start: a, at: nod1}": ", capture: at[0] is nod1: no interface to capture is called 'nod1'",
     "- expect queries: {in: a, at: 'client:eth0', count: 1}": ", expect queries: in is a, and no earlier step starts",
     "- expect path: {from: client, to: web, through: 'node1:cni1'}": ", expect path: through[0] is node1:cni1, and no",
+    "- expect path: {from: client, to: web, encapsulation: geneve}": ", expect path: encapsulation is geneve, must",
     "- expect table: {of: podds, count: 1}": ", expect table: of is podds: the server doesn't have a resource type",
     "- wait until: {scale: {what: deployment/web, replicas: 1}}": ", wait until: scale cannot be waited for",
     "- apply: nowhere.yaml": f", apply: {FILE.parent / 'nowhere.yaml'}: cannot be read: No such file or directory",

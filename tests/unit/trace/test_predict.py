@@ -148,6 +148,16 @@ def test_a_pod_reaches_another_node_with_its_own_nodes_address() -> None:
     assert walk(path.reply)[-3] == "node1:cni0 out 192.168.100.12:10250 → 10.244.1.2 63"
 
 
+def test_a_masqueraded_pings_identifier_is_of_neither_end() -> None:
+    (path,) = paths("default.a2", "192.168.100.12", 0, "icmp")
+    assert "SNAT 10.244.1.2 → 192.168.100.11" in [each for hop in path.forward.hops for each in hop.changed]
+    assert path.reply is not None
+    back = [(c.netns, c.effect) for hop in path.reply.hops for c in hop.causes if c.kind is CauseKind.CONNTRACK]
+    assert back == [("node1", "destination back to 10.244.1.2")]
+    changed = [each for hop in path.reply.hops for each in hop.changed if "NAT" in each]
+    assert changed == ["DNAT 192.168.100.11 → 10.244.1.2"]
+
+
 def test_the_api_server_behind_its_service_is_on_a_node() -> None:
     local = paths("default.a2", "10.96.0.1", 443)[0]
     assert walk(local.forward)[-1] == "node1:cni0 in 10.244.1.2 → 192.168.100.11:6443 64"
