@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -12,7 +12,7 @@ from emu.api.wrong import did_you_mean
 from emu.cluster.model import Cluster, IPAddress
 from emu.errors import InputError, NotFound
 from emu.names import pod_netns
-from emu.trace.model import Flow
+from emu.trace.model import Flow, TraceResult, Verdict
 
 MOST = 65507  # bytes of payload in the longest IPv4 packet
 DEFAULT_PORT = {"tcp": 80, "udp": 53, "icmp": 0}
@@ -126,6 +126,18 @@ def flow(
         size=size,
         df=df,
     )
+
+
+def ambiguous(cluster: Cluster, result: TraceResult) -> Iterator[str]:
+    """Where several Pods have the address that was asked for (plain Docker's hosts all count from the same number on)
+    it is not said yet which of them the request has come to."""
+    holders = [pod.key for pod in cluster.pods if result.flow.dst in pod.addresses]
+    if len(holders) < 2 or result.matched is None:
+        return
+    leg = result.prediction.paths[result.matched].forward
+    if leg.verdict is Verdict.DELIVERED:
+        took = leg.hops[-1].point.label if leg.hops else result.flow.label.partition(" → ")[0] + " itself"
+        yield f"{', '.join(holders)} all have the address {result.flow.dst}: this came to {took}"
 
 
 def _split(text: str) -> tuple[str, str]:
