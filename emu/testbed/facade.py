@@ -50,7 +50,7 @@ class Testbed(Reconciler):
         cluster, plan = self._current()
         flow = targets.flow(cluster, source, target, proto, size=size, df=df, family=family)
         result = self._trace(plan, flow, self._running(flow, command, started) if command else None)
-        return replace(result, warnings=(*result.warnings, *targets.ambiguous(cluster, result)))
+        return replace(result, warnings=(*result.warnings, *targets.remarks(cluster, result)))
 
     def verify(self, progress: Progress = lambda *_: None, fd: int | None = None) -> tuple[TraceResult, ...]:
         """Trace every kind of path of the testbed; with `fd`, all of it goes there as one pcapng."""

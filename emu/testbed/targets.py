@@ -128,7 +128,27 @@ def flow(
     )
 
 
-def ambiguous(cluster: Cluster, result: TraceResult) -> Iterator[str]:
+def remarks(cluster: Cluster, result: TraceResult) -> Iterator[str]:
+    """What the path alone does not say of its target."""
+    yield from _taker(cluster, result)
+    yield from _no_such_port(cluster, result.flow)
+
+
+def _no_such_port(cluster: Cluster, flow: Flow) -> Iterator[str]:
+    asked = (flow.dport, flow.proto.upper())
+    services = (each for each in cluster.objects.values() if isinstance(each, Service) and flow.proto != "icmp")
+    for each in services:
+        known = {(port.port, port.protocol) for port in each.spec.ports}
+        if str(flow.dst) in each.spec.cluster_ips and asked not in known:
+            name = f"{each.metadata.namespace}/{each.metadata.name}"
+            yield f"Service {name} has no port {flow.dport}/{flow.proto.upper()}, it has: {_ports(each)}"
+
+
+def _ports(service: Service) -> str:
+    return ", ".join(f"{each.name or '(unnamed)'} {each.port}/{each.protocol}" for each in service.spec.ports)
+
+
+def _taker(cluster: Cluster, result: TraceResult) -> Iterator[str]:
     """Where several Pods have the address that was asked for (plain Docker's hosts all count from the same number on)
     it is not said yet which of them the request has come to."""
     holders = [pod.key for pod in cluster.pods if result.flow.dst in pod.addresses]
@@ -189,10 +209,9 @@ def _service(cluster: Cluster, name: str, port: str, family: int) -> Target | No
     address = _of_family(map(ip_address, every), family, f"Service {name}")
     ports = [each for each in found.spec.ports if not port or port in (each.name, str(each.port))]
     if not ports:
-        listed = ", ".join(f"{each.name or '(unnamed)'} {each.port}/{each.protocol}" for each in found.spec.ports)
         if port.isdecimal():
             return Target(address, int(port), "tcp")
-        raise InputError(f"Service {name} has no port {port}", hint=f"it has: {listed}")
+        raise InputError(f"Service {name} has no port {port}", hint=f"it has: {_ports(found)}")
     return Target(address, ports[0].port, ports[0].protocol.lower())
 
 

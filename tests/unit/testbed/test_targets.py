@@ -8,10 +8,13 @@ import pytest
 import shipped
 from cluster_world import cluster, pod, service, topology
 
+from emu import planners
 from emu.api.topology import Fabric, Ranges, RouterEntry
 from emu.cluster.model import Cluster
 from emu.errors import InputError, NotFound
 from emu.testbed import targets
+from emu.trace.model import TraceResult
+from emu.trace.predict import predict
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +72,28 @@ def test_a_family_that_a_target_has_not_is_refused_with_what_it_has() -> None:
     with pytest.raises(InputError) as error:
         targets.target(dual, "nginx-svc", 6)
     assert str(error.value).startswith("Service nginx-svc has no IPv6 address")
+
+
+def as_predicted(made: Cluster, source: str, target: str) -> list[str]:
+    """What is remarked on a request that went as predicted."""
+    flow = targets.flow(made, source, target)
+    prediction = predict(planners.build(made), flow)
+    result = TraceResult(flow=flow, prediction=prediction, observed=prediction.paths[0], matched=0)
+    return list(targets.remarks(made, result))
+
+
+def test_of_an_address_that_several_pods_have_it_is_said_who_took_the_packet() -> None:
+    docker = shipped.cluster("two-hosts-docker")
+    both = "default/web1, default/web2 all have the address 172.17.0.2: this came to default/web1"
+    assert as_predicted(docker, "client1", "web2") == as_predicted(docker, "client1", "web1") == [both]
+    (itself,) = as_predicted(docker, "client1", "client2")
+    assert itself.endswith(": this came to default/client1 itself")
+    assert as_predicted(docker, "client1", "node2") == []
+
+
+def test_a_port_that_a_service_has_not_is_told() -> None:
+    flannel = shipped.cluster("two-node-flannel-vxlan")
+    assert as_predicted(flannel, "client", "nginx-svc:99") == [
+        "Service default/nginx-svc has no port 99/TCP, it has: tcp 80/TCP"
+    ]
+    assert as_predicted(flannel, "client", "nginx-svc") == as_predicted(flannel, "client", "node1") == []
