@@ -133,7 +133,7 @@ def _behind(proto: str, data: bytes) -> tuple[int, int, str, str]:
         ident = int.from_bytes(data[4:6], "big") if kind in _ECHO[proto] else 0
         note = "echo" if kind in _ECHO[proto] else "error" if kind in _ERRORS[proto] else "other"
         return ident, 0, note, data[:2].hex() + data[6:8].hex()
-    return *ports, "", data[4:6].hex()
+    return *ports, "", (data[4:6] + data[8:20]).hex()  # an answer may be as long, and IPv6 packets have no id
 
 
 def _step(flags: int) -> str:

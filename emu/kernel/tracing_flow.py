@@ -150,7 +150,7 @@ class Listener:
             self._take()
             waiting = [self._taken.popleft() for _ in range(len(self._taken))]
             for kind, body in _messages(waiting):
-                if kind == NFT_MSG_TRACE:
+                if kind == NFT_MSG_TRACE and not self._legacy:
                     self._traversals.feed(body)
                 elif kind == conntrack.CT_NEW:
                     self.connections.append(conntrack.entry_of(body))
@@ -159,9 +159,8 @@ class Listener:
         return self._traversals
 
     def _add_legacy(self, log: LegacyLog) -> None:
-        """Its packets have begun where tracing was switched on."""
         for kind, body in _messages(self._raw(log.sock)):
-            if kind == MSG_PACKET and (part := log.segment(body)):
+            for part in log.segments(body) if kind == MSG_PACKET else ():
                 self._traversals.begin(0, part)
 
     def _raw(self, sock: socket.socket) -> Iterator[bytes]:

@@ -22,6 +22,8 @@ _PAYLOAD, _PREFIX = 9, 10
 _LOGGER = "nfnetlink_log"
 _TRACE = re.compile(rb"TRACE: (\w+):(\S+):(rule|return|policy):(\d+) ")
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_STAGES = {"PREROUTING": 0, "OUTPUT": 0, "INPUT": 1, "FORWARD": 1, "POSTROUTING": 2}
+_TABLES = ("raw", "mangle", "nat", "filter", "security")  # in the order of their hooks
 
 
 class LegacyLog:
@@ -29,6 +31,7 @@ class LegacyLog:
 
     def __init__(self, netns: Netns, own: Callable[[int], int]) -> None:
         self._netns, self._own = netns, own
+        self._last: dict[str, tuple[int, int, int]] = {}  # of a packet's key: where it was last
         self.sock = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         give_room(self.sock)
         self.sock.bind((0, 0))
@@ -44,22 +47,32 @@ class LegacyLog:
             raise MissingFeature("netfilter log by netlink", module="nfnetlink_log")
         self._before = [self._switch(family, _LOGGER) for family in _FAMILIES]
 
-    def segment(self, body: bytes) -> Segment | None:
-        """One event, as the passage of a chain by itself."""
+    def segments(self, body: bytes) -> tuple[Segment, ...]:
+        """One event, as the passage of a chain by itself; behind one of the trace's own where a packet begins."""
         found = attributes(body[4:])
         said = _TRACE.match(found.get(_PREFIX, b""))
         payload = found.get(_PAYLOAD, b"")
         header = (payload[0] & 15) * 4 if payload and payload[0] >> 4 == 4 else 40
         parsed = packet(payload, payload[header:])
         if not said or not parsed:
-            return None
+            return ()
         table, chain, kind, at = (part.decode() for part in said.groups())
         own = self._own(parsed[0].src.version) if table == "raw" and chain in ("PREROUTING", "OUTPUT") else 0
         number = int(at) - own
-        if kind == "rule" and number <= 0:  # the last one tells where a packet begins
-            return None if number else Segment(TABLE, *parsed, [])
+        begun = (Segment(TABLE, *parsed, []),) if self._begins(parsed[1], table, chain, number) else ()
+        if kind == "rule" and number <= 0:
+            return begun
         matched = {"rule": [Matched(table, chain, number)], "policy": [Matched(table, chain, 0)]}
-        return Segment(table, *parsed, matched.get(kind, []))
+        return (*begun, Segment(table, *parsed, matched.get(kind, [])))
+
+    def _begins(self, key: str, table: str, chain: str, number: int) -> bool:
+        """Whether a packet begins here: a later one can have the key of an earlier one (over IPv6, which has no packet
+        ids, a SYN that is sent again), but one packet comes to a built-in chain's rules in their order."""
+        if chain not in _STAGES:
+            return False
+        place = (_STAGES[chain], _TABLES.index(table), number)
+        last, self._last[key] = self._last.get(key), place
+        return last is None or (_STAGES[chain] == 0 and place <= last)
 
     def close(self) -> None:
         for family, before in zip(_FAMILIES, self._before, strict=True):

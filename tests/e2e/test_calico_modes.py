@@ -19,6 +19,7 @@ SHAPES = [
     {"cni": "calico-vxlan", "nodes": 2},
     {"cni": "calico-vxlan", "nodes": 3},
     {"cni": "calico-vxlan", "iptables": "legacy"},
+    {"cni": "calico-vxlan", "iptables": "legacy", "family": "ipv6"},
     {"cni": "calico-vxlan", "family": "ipv6"},
     {"cni": "calico-vxlan", "family": "ipv4-ipv6"},
     {"cni": "canal", "nodes": 2},
