@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from emu.errors import KernelError, MissingFeature
+from emu.kernel.netns import Netns, entered
 from emu.plan import render
 from emu.plan.model import Sysctl
 
@@ -71,6 +72,12 @@ def read(keys: Iterable[str]) -> Iterator[Sysctl]:
                     yield Sysctl(key=key, value=" ".join(file.read().split()))
             except OSError:
                 continue
+
+
+def forget_path_mtus(netns: Netns) -> None:
+    """What IPv4 there has learned from "fragmentation needed", as `ip route flush cache` does."""
+    with entered(netns):
+        write(netns.name, (Sysctl(key="net.ipv4.route.flush", value="1"),))
 
 
 def _refused(netns: str, sysctl: Sysctl, error: OSError) -> Exception:

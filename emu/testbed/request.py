@@ -19,8 +19,9 @@ UNREACHABLE_S = 4.0  # a router asks three times, a second apart, for the MAC of
 
 IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
-#: What the kernel remembers of earlier answers (path MTU) is not asked, so that each trace is as if it were the first.
-PROBE, OMIT = 3, 5  # with "don't fragment", without
+#: With "don't fragment" and without, as `ping -M do` and `-M dont`: the route's own MTU counts. IPv6 would also heed
+#: what its kernel has learned before, which can be forgotten in IPv4 alone; so it looks at the device.
+HOW = {4: {True: 2, False: 0}, 6: {True: 3, False: 5}}  # DO, DONT; PROBE, OMIT
 _ORIGIN_LOCAL = 1  # SO_EE_ORIGIN_LOCAL
 
 #: Source ports and echo identifiers, none used twice for long: a request like an earlier one that conntrack remembers
@@ -136,7 +137,7 @@ def _fragments(sock: socket.socket, flow: Flow) -> None:
     v6 = sock.family == socket.AF_INET6
     level, option = (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER) if v6 else (socket.IPPROTO_IP, IP_MTU_DISCOVER)
     if flow.size is not None:
-        sock.setsockopt(level, option, PROBE if flow.df else OMIT)
+        sock.setsockopt(level, option, HOW[flow.dst.version][flow.df])
 
 
 def _failed(sport: int, error: OSError, sock: socket.socket) -> Reply:

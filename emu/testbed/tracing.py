@@ -10,6 +10,7 @@ from emu.capture.fragments import joined
 from emu.capture.points import all_points
 from emu.capture.recorder import Recorder, opener
 from emu.kernel.netns import Netns, socket_in
+from emu.kernel.sysctls import forget_path_mtus
 from emu.kernel.tracing import FlowTrace, KernelLookup
 from emu.kernel.tracing_ebpf import DecisionTrace
 from emu.plan.model import IPAddress, NetnsKind, Plan
@@ -83,7 +84,10 @@ def _connected(plan: Plan, flow: Flow, lookup: KernelLookup) -> Iterator[Tuple]:
 def _request(flow: Flow, prediction: Prediction, netns_of: NetnsOf) -> request.Reply:
     slow = any(hop.inner.note == UNREACHABLE for path in prediction.paths if path.reply for hop in path.reply.hops)
     timeout_s = request.UNREACHABLE_S if slow else request.TIMEOUT_S
-    return request.send(flow, lambda *how: socket_in(netns_of(flow.netns), *how), timeout_s)
+    netns = netns_of(flow.netns)
+    if flow.size is not None:
+        forget_path_mtus(netns)  # each trace is as if it were the first
+    return request.send(flow, lambda *how: socket_in(netns, *how), timeout_s)
 
 
 def _unsent(observed: Path, why: str) -> Path:

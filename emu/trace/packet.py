@@ -32,7 +32,7 @@ class Packet:
     pieces: tuple[int, ...] = ()
     largest: int = 0
     key: tuple[int, IPAddress] | None = None  # for an external tunnel: VNI and other end
-    answer: bool = False  # made by a kernel or a server, which heed the MTU of a route; the request does not
+    answer: bool = False  # made by a kernel or a server
 
     def enter(self) -> None:
         """Crossing a wire into another netns: the mark and the conntrack entry stay behind (skb_scrub_packet)."""

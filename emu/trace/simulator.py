@@ -50,7 +50,7 @@ class Simulator:
         if route is None or route.type not in ("unicast", "local"):
             self.way.stop(f"{self._label(machine)} has no route to {packet.headers.dst}")
             return
-        mtu = machine.mtu(route)
+        mtu = machine.mtu(route, sizes.heeds_route(packet))
         if packet.inside is None and sizes.stuck(packet, mtu, forwarded=False):  # the socket's own check
             self.way.stop(f"{sizes.TOO_LONG}, mtu {mtu}")
             return
@@ -112,7 +112,7 @@ class Simulator:
             return
         if not self._passes(machine, packet, route, forwarded=False):
             return
-        sizes.cut(packet, machine.mtu(route, packet.answer))
+        sizes.cut(packet, machine.mtu(route, sizes.heeds_route(packet)))
         if machine.links[dev].ipip is not None:
             self._encapsulate_ipip(machine, machine.links[dev], packet, next_hop)
             return
@@ -126,7 +126,7 @@ class Simulator:
 
     def _passes(self, machine: Machine, packet: Packet, route: Route, *, forwarded: bool) -> bool:
         """Whether the device of the route takes it, whole or in pieces; else its sender is told what would fit."""
-        dev, mtu = machine.device(route), machine.mtu(route, packet.answer or forwarded)
+        dev, mtu = machine.device(route), machine.mtu(route, forwarded or sizes.heeds_route(packet))
         if not sizes.stuck(packet, mtu, forwarded=forwarded):
             return True
         if forwarded:

@@ -38,6 +38,12 @@ def stuck(packet: Packet, mtu: int, *, forwarded: bool) -> bool:
     return packet.df
 
 
+def heeds_route(packet: Packet) -> bool:
+    """Whether its sender looks at the MTU of the route, which may be less than the device's: all but the request of a
+    trace over IPv6."""
+    return packet.answer or packet.headers.dst.version == 4
+
+
 def cut(packet: Packet, mtu: int) -> None:
     """In pieces that fit, as ip_fragment does: all but the last a multiple of 8 bytes long."""
     version = packet.headers.dst.version

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from inside import out
+from labs import TWO_NODES, Labs
 from proving import failures, inside, side_by_side
 
 from emu.report.text import trace_text
@@ -16,13 +17,14 @@ pytestmark = pytest.mark.root
 UPLINK = 1500
 #: Each other in what has the limit, or in how it is seen: a tunnel whose rules are followed by legacy TRACE; one of
 #: each family; no tunnel; eBPF that puts the header on; a tunnel that takes less than the Pods' links believe; a bridge
-#: before a tunnel.
+#: before a tunnel; a route that says less than its link.
 SHAPES = (
     {"cni": "calico-vxlan", "iptables": "legacy"},
     {"cni": "calico-vxlan", "family": "ipv4-ipv6"},
     {"cni": "flannel-host-gw"},
     {"cni": "calico-ipip"},
     {"cni": "canal"},
+    {"cni": "cilium"},
     {"cni": "flannel-vxlan", "family": "ipv6"},
 )
 
@@ -95,3 +97,26 @@ def test_a_pods_link_that_was_narrowed_is_named_though_nothing_is_sent() -> None
         assert any("mtu 1400" in each for each in result.drift)
 
     inside(inside_)
+
+
+def test_a_pods_route_that_was_widened_is_named(testbed: Labs) -> None:
+    """Under Cilium it is the route that says 1450."""
+
+    def broken(lab: Testbed) -> None:
+        assert lab.trace("client", "client2", size=1423, df=True).ok
+        out(lab, "client", "ip route change default via 10.244.1.1 dev eth0")
+        result = lab.trace("client", "client2", size=1423, df=True)
+        assert not result.ok and result.difference
+        assert "the path should have ended before it was seen" in result.difference.what
+        assert any("mtu 1450" in each for each in result.drift)
+
+    testbed(broken, topology=TWO_NODES.parent / "two-node-cilium")
+
+
+def test_what_the_sender_has_learned_before_does_not_count() -> None:
+    def inside_(lab: Testbed) -> None:
+        for _ in range(2):
+            result = lab.trace("client", "client2", size=1472, df=True)
+            assert (result.ok, result.reply_text) == (True, "fragmentation needed, mtu 1450")
+
+    inside(inside_, cni="canal")

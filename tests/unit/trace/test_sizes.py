@@ -176,3 +176,18 @@ def test_another_limit_than_was_predicted_is_a_difference_though_nothing_was_sen
     matched, difference = compare(prediction, Path(forward=said))
     assert matched is None and difference is not None
     assert difference.what == "forward: expected message too long, mtu 1450, got message too long, mtu 1400"
+
+
+@pytest.mark.parametrize(("length", "verdict"), [(1450, Verdict.DELIVERED), (1451, Verdict.DROPPED)])
+def test_the_mtu_of_the_senders_own_route_counts(length: int, verdict: Verdict) -> None:
+    """Cilium's Pods have links of 1500."""
+    forward = path("default.client", "10.244.2.3", length, shipped.plan("two-node-cilium")).forward
+    assert forward.verdict is verdict
+    if verdict is Verdict.DROPPED:
+        assert (forward.hops, forward.reason) == ((), "message too long, mtu 1450")
+
+
+def test_what_may_be_cut_is_cut_to_the_senders_own_route() -> None:
+    found = path("default.client", "10.244.2.3", 1500, shipped.plan("two-node-cilium"), df=False)
+    assert pieces(found.forward)["default/client:eth0 out"] == 2
+    assert pieces(found.reply)["default/client2:eth0 out"] == 2
