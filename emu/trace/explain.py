@@ -12,8 +12,9 @@ from typing import Protocol
 from emu.addressing import EVERYTHING
 from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
-from emu.trace.addresses import address, to_endpoint, unanswered
-from emu.trace.changed import connection_marked, endpoint, marked, ttl_set
+from emu.trace.addresses import address, unanswered
+from emu.trace.causes import NO_WAY, caused, effect_of, ended, endpoint_of, in_order, sent_on, some, telling, up_to
+from emu.trace.changed import endpoint
 from emu.trace.conntrack import ICMP, Tracked, tuple_of
 from emu.trace.decisions import REFUSED, Decision
 from emu.trace.marks import mark_of
@@ -22,11 +23,6 @@ from emu.trace.sockets import NO_BACKEND, to_backend
 
 _VIA = re.compile(r"\bvia (?:inet6? )?(\S+)")
 _DEV = re.compile(r"\bdev (\S+)")
-_BASE_CHAIN = re.compile(r"-[AP] (INPUT|FORWARD|POSTROUTING)\b")
-CHANGED = "source is changed"
-
-NO_WAY = "dropped"
-DNAT = "DNAT to "
 
 
 class Lookup(Protocol):
@@ -79,11 +75,11 @@ class _Asking:
         waiting: tuple[Cause, ...] = ()
         for hop, after in zip(leg.hops, (*leg.hops[1:], None), strict=True):
             rules = (*waiting, *(self._rules(hop.point.netns, _going(hop)) if _comes_in(hop) else ()))
-            rules, waiting = _up_to(rules) if _goes_up(hop, after) else (rules, ())
-            rules = tuple(_telling(cause, hop, after) for cause in rules)
-            hops.append(replace(hop, causes=_in_order(rules, tuple(self._step(hop, after, rules, reply)))))
+            rules, waiting = up_to(rules) if _goes_up(hop, after) else (rules, ())
+            rules = tuple(telling(cause, hop, after) for cause in rules)
+            hops.append(replace(hop, causes=in_order(rules, tuple(self._step(hop, after, rules, reply)))))
         told = replace(leg, hops=tuple(hops), origin=tuple(self._origin(leg.hops[0])))
-        return _ended(told)
+        return ended(told)
 
     def unsent(self, leg: Leg, flow: Flow, chosen: Sequence[Decision] = ()) -> Leg:
         """Seen nowhere: a program has refused it, or no route, or nobody whose MAC could be asked for."""
@@ -98,7 +94,7 @@ class _Asking:
             return replace(leg, reason=f"{where} has no route to {flow.dst}")
         next_hop = address(via[1], flow.dst) if via else flow.dst
         neighbor = self.lookup.neighbor(netns, dev[1], next_hop)
-        told = (*_some(CauseKind.ROUTE, netns, text, f"to {dev[1]}"), *_some(CauseKind.NEIGHBOR, netns, neighbor, ""))
+        told = (*some(CauseKind.ROUTE, netns, text, f"to {dev[1]}"), *some(CauseKind.NEIGHBOR, netns, neighbor, ""))
         if "lladdr" in neighbor or text.startswith("local"):
             return replace(leg, origin=told)
         return replace(leg, origin=told, reason=unanswered(next_hop, f"{where}:{dev[1]}"))
@@ -112,7 +108,7 @@ class _Asking:
         made = entry.as_made(seen) if entry else seen
         yield from self._rules(netns, made)
         if entry and entry.is_answer(seen) and endpoint_of(made) != endpoint_of(seen):
-            yield _cause(CauseKind.CONNTRACK, netns, entry.text, f"source back to {endpoint_of(seen)}")
+            yield caused(CauseKind.CONNTRACK, netns, entry.text, f"source back to {endpoint_of(seen)}")
         decided = [each for each in self._decisions(netns, seen) if not each.on_the_way_in]
         dev = decided[0].dev if decided else first.point.ifname
         yield from self._routed(netns, "", dev, seen, _going(first) if not decided else seen)
@@ -147,7 +143,7 @@ class _Asking:
             yield from self._end(hop, rules)
         elif after.point.netns != netns and not self._carries(hop, after):
             if self._joined(hop, after):
-                yield _cause(CauseKind.LINK, netns, f"{hop.point} ↔ {after.point}", f"to {after.point}")
+                yield caused(CauseKind.LINK, netns, f"{hop.point} ↔ {after.point}", f"to {after.point}")
         else:
             if not any(cause.effect.startswith(("DNAT", "source")) for cause in rules):
                 yield from self._translated(hop, after, reply)
@@ -155,7 +151,7 @@ class _Asking:
 
     def _mark(self, hop: Hop, rules: Sequence[Cause]) -> int:
         """What PREROUTING has marked the packet with: rules of routing look at it."""
-        lines = [cause.text for cause in _up_to(rules)[0]]
+        lines = [cause.text for cause in up_to(rules)[0]]
         if not any("MARK" in line for line in lines):
             return 0
         entry = self.lookup.conntrack(hop.point.netns, hop.inner)
@@ -181,15 +177,15 @@ class _Asking:
             yield from self._in_tunnel(hop, hop.encapsulation.outer)
             return
         entry = self.lookup.conntrack(netns, hop.inner)
-        going = _sent_on(rules, hop.inner) or (entry.sent_on(hop.inner) if entry else hop.inner)
+        going = sent_on(rules, hop.inner) or (entry.sent_on(hop.inner) if entry else hop.inner)
         text = self._route(netns, self._stack(hop), going.src, going, self._mark(hop, rules))
         if text.startswith("local"):
             shown = endpoint(going.dst, going.dport)
-            yield _cause(CauseKind.LOCAL, netns, text, f"delivered to {shown}")
+            yield caused(CauseKind.LOCAL, netns, text, f"delivered to {shown}")
             return
         if not text and self.plan.netns[netns].kind is not NetnsKind.FABRIC:
-            yield _cause(CauseKind.ROUTE, netns, f"no route to {going.dst}", NO_WAY)
-        yield from _some(CauseKind.ROUTE, netns, text, "")
+            yield caused(CauseKind.ROUTE, netns, f"no route to {going.dst}", NO_WAY)
+        yield from some(CauseKind.ROUTE, netns, text, "")
         if dev := _DEV.search(text):
             yield from self._next_hop(netns, dev[1], text, going)
 
@@ -198,7 +194,7 @@ class _Asking:
         netns = hop.point.netns
         rules = tuple(self._rules(netns, outer)) if hop.point.role is Role.UPLINK else ()
         text = self._route(netns, self._stack(hop), outer.src, outer)
-        yield from _in_order(rules, tuple(_some(CauseKind.ROUTE, netns, text, "")))
+        yield from in_order(rules, tuple(some(CauseKind.ROUTE, netns, text, "")))
 
     def _translated(self, hop: Hop, after: Hop, reply: bool) -> Iterator[Cause]:
         a, b = hop.inner, after.inner
@@ -209,7 +205,7 @@ class _Asking:
         shown = endpoint(b.src, 0 if echo else b.sport) if source else endpoint(b.dst, b.dport)
         effect = f"{'source' if source else 'destination'} {'back to' if reply else 'becomes'} {shown}"
         if entry := self.lookup.conntrack(hop.point.netns, a):
-            yield _cause(CauseKind.CONNTRACK, hop.point.netns, entry.text, effect)
+            yield caused(CauseKind.CONNTRACK, hop.point.netns, entry.text, effect)
 
     def _within(self, hop: Hop, after: Hop, mark: int) -> Iterator[Cause]:
         """One netns, or a tunnel's and its socket's: taken out of the tunnel, put into it, switched, or routed."""
@@ -220,18 +216,18 @@ class _Asking:
                 yield from self._taken_off(netns, hop.point.ifname, dev, hop.encapsulation)
             elif _goes_up(hop, after):
                 text = self.lookup.bridge_fdb(netns, dev, hop.dst_mac)
-                yield from _some(CauseKind.BRIDGE, netns, text, f"for {dev} itself")
+                yield from some(CauseKind.BRIDGE, netns, text, f"for {dev} itself")
         elif hop.point.role is Role.TUNNEL and after.encapsulation and outer:
             yield from self._put_on(hop, after.encapsulation)
             carrier = after.point.netns
             rules = tuple(self._rules(carrier, outer))
-            yield from _in_order(rules, tuple(self._routed(carrier, "", dev, outer, outer)))
+            yield from in_order(rules, tuple(self._routed(carrier, "", dev, outer, outer)))
         elif bridge := self._bridge(after):
             if hop.point.ifname != bridge and hop.inner.dst != after.inner.dst:
                 yield from self._routed(netns, bridge, bridge, hop.inner, after.inner)
             mac = after.encapsulation.outer_dst_mac if after.encapsulation else after.dst_mac
             text = self.lookup.bridge_fdb(netns, bridge, mac)
-            yield from _some(CauseKind.BRIDGE, netns, text, f"switched to {dev}")
+            yield from some(CauseKind.BRIDGE, netns, text, f"switched to {dev}")
         else:
             yield from self._routed(netns, self._stack(hop), dev, _going(hop), _going(after), mark)
 
@@ -239,27 +235,27 @@ class _Asking:
         netns, dev, effect = hop.point.netns, hop.point.ifname, f"{around.kind.upper()} to {around.outer.dst}"
         if around.kind == "ipip":
             text = self.lookup.program(netns, dev, "egress") or self.lookup.tunnel(netns, dev)
-            yield from _some(CauseKind.TUNNEL, netns, text, effect)
+            yield from some(CauseKind.TUNNEL, netns, text, effect)
         else:
-            yield from _some(CauseKind.FDB, netns, self.lookup.fdb(netns, dev, hop.dst_mac), effect)
+            yield from some(CauseKind.FDB, netns, self.lookup.fdb(netns, dev, hop.dst_mac), effect)
 
     def _taken_off(self, netns: str, uplink: str, dev: str, around: Encapsulation) -> Iterator[Cause]:
         """By a program at the uplink, before IP; or by the socket or the protocol of the tunnel, behind INPUT."""
         effect = f"{around.kind.upper()} taken off by {dev}"
         program = self.lookup.program(netns, uplink, "ingress") if around.kind == "ipip" else ""
         if program:
-            yield _cause(CauseKind.TUNNEL, netns, program, effect)
+            yield caused(CauseKind.TUNNEL, netns, program, effect)
             return
         yield from self._rules(netns, around.outer)
         text = self._route(netns, uplink, around.outer.src, around.outer)
-        yield from _some(CauseKind.LOCAL, netns, text, effect)
+        yield from some(CauseKind.LOCAL, netns, text, effect)
 
     def _routed(  # noqa: PLR0917
         self, netns: str, iif: str, dev: str, came: Headers, going: Headers, mark: int = 0
     ) -> Iterator[Cause]:
         """The route to where the packet goes now, for the source it came with, and the next hop's neighbor entry."""
         text = self._route(netns, iif, came.src, going, mark)
-        yield from _some(CauseKind.ROUTE, netns, text, f"to {dev}{self._instead(netns, text, going.dst)}")
+        yield from some(CauseKind.ROUTE, netns, text, f"to {dev}{self._instead(netns, text, going.dst)}")
         yield from self._next_hop(netns, dev, text, going)
 
     def _instead(self, netns: str, route: str, dst: IPAddress) -> str:
@@ -271,7 +267,7 @@ class _Asking:
     def _next_hop(self, netns: str, dev: str, route: str, going: Headers) -> Iterator[Cause]:
         via = _VIA.search(route)
         next_hop = address(via[1], going.dst) if via else going.dst
-        yield from _some(CauseKind.NEIGHBOR, netns, self.lookup.neighbor(netns, dev, next_hop), "")
+        yield from some(CauseKind.NEIGHBOR, netns, self.lookup.neighbor(netns, dev, next_hop), "")
 
     def _route(self, netns: str, iif: str, src: IPAddress, to: Headers, mark: int = 0) -> str:
         asked = (to.dst, iif, mark, to.proto, to.sport, to.dport)
@@ -289,22 +285,7 @@ class _Asking:
 
     def _rules(self, netns: str, headers: Headers) -> Iterator[Cause]:
         for line in self.lookup.rules(netns, headers):
-            yield _cause(CauseKind.RULE, netns, line, effect_of(line))
-
-
-def _in_order(rules: Sequence[Cause], rest: Sequence[Cause]) -> tuple[Cause, ...]:
-    """PREROUTING comes before the choice of a route, the other hooks behind it."""
-    before, behind = _up_to(rules)
-    routes = next((at for at, cause in enumerate(rest) if cause.kind is CauseKind.ROUTE), -1) + 1
-    return (*before, *rest[:routes], *behind, *rest[routes:])
-
-
-def _sent_on(rules: Sequence[Cause], seen: Headers) -> Headers | None:
-    """The packet behind a rule that changed its destination; no later hop shows it where it ends here."""
-    for cause in rules:
-        if cause.effect.startswith(DNAT):
-            return to_endpoint(cause.effect.removeprefix(DNAT), seen)
-    return None
+            yield caused(CauseKind.RULE, netns, line, effect_of(line))
 
 
 def _goes_up(hop: Hop, after: Hop | None) -> bool:
@@ -312,39 +293,6 @@ def _goes_up(hop: Hop, after: Hop | None) -> bool:
     if after is None or (after.point.netns, after.direction) != (hop.point.netns, Direction.IN):
         return False
     return hop.direction is Direction.IN and after.point.role is Role.BRIDGE
-
-
-def _up_to(rules: Sequence[Cause]) -> tuple[tuple[Cause, ...], tuple[Cause, ...]]:
-    """The rules of PREROUTING, and those of the hooks behind it."""
-    later = (at for at, cause in enumerate(rules) if _BASE_CHAIN.search(cause.text))
-    at = next(later, len(rules))
-    return tuple(rules[:at]), tuple(rules[at:])
-
-
-def _telling(cause: Cause, hop: Hop, after: Hop | None) -> Cause:
-    """A masquerade's rule does not say which address it took; the next hop shows it."""
-    if cause.effect != CHANGED or after is None or endpoint_of(hop.inner) == (shown := endpoint_of(after.inner)):
-        return cause
-    return replace(cause, effect=f"source becomes {shown}")
-
-
-def endpoint_of(headers: Headers) -> str:
-    return endpoint(headers.src, headers.sport if headers.dport else 0)
-
-
-def _ended(leg: Leg) -> Leg:
-    """Seen last coming in: delivered if it is for an address there and no rule dropped it."""
-    last = leg.hops[-1]
-    taken = any(cause.kind is CauseKind.LOCAL for cause in last.causes)
-    refused = {cause.effect for cause in last.causes if cause.kind is CauseKind.RULE} & {"drop", "reject"}
-    if leg.verdict is not Verdict.DELIVERED or (taken and not refused):
-        return leg
-    if "reject" in refused:
-        return replace(leg, verdict=Verdict.REJECTED, reason=f"refused by a rule of {last.point.label}")
-    nowhere = next((cause.text for cause in last.causes if cause.effect == NO_WAY), "")
-    where = last.point.label or last.point.netns
-    reason = f"{where} has {nowhere}" if nowhere else f"last seen entering {last.point}"
-    return replace(leg, verdict=Verdict.DROPPED, reason=reason)
 
 
 def _comes_in(hop: Hop) -> bool:
@@ -357,36 +305,6 @@ def _comes_in(hop: Hop) -> bool:
 
 def _going(hop: Hop) -> Headers:
     return hop.encapsulation.outer if hop.encapsulation else hop.inner
-
-
-def _some(kind: CauseKind, netns: str, text: str, effect: str) -> Iterator[Cause]:
-    if text:
-        yield _cause(kind, netns, text, effect)
-
-
-def _cause(kind: CauseKind, netns: str, text: str, effect: str) -> Cause:
-    return Cause(kind=kind, netns=netns, text=text, effect=effect)
-
-
-def effect_of(line: str) -> str:
-    """What a rule did, from its text: `DNAT to 10.244.2.3:80`; "" for a jump."""
-    target, _, options = line.partition(" -j ")[2].partition(" ")
-    match target:
-        case "DNAT":
-            return f"{DNAT}{options.split()[-1]}"
-        case "MASQUERADE" | "SNAT":
-            return CHANGED
-        case "MARK":
-            return marked(options)
-        case "CONNMARK":
-            return connection_marked(options)
-        case "TTL":
-            return ttl_set(options)
-        case "NOTRACK":
-            return "not tracked"
-        case "ACCEPT" | "DROP" | "REJECT":
-            return target.lower()
-    return ""
 
 
 def _network(text: str) -> IPNetwork | None:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from emu.plan.model import Link
 from emu.trace import datapath
+from emu.trace.carrier import Carrier
 from emu.trace.conntrack import Conntrack
 from emu.trace.datapath import Verdict
-from emu.trace.packet import Journey, Packet
-from emu.trace.world import Machine, World
-
-
-class Carrier(Protocol):
-    """The simulator, as programs use it."""
-
-    world: World
-    way: Journey
-    masqueraded: dict[str, Conntrack]
-
-    def transmit(self, machine: Machine, dev: str, packet: Packet) -> None: ...
-    def receive(self, machine: Machine, link: Link, packet: Packet) -> None: ...
-    def redirect_to_neighbor(self, machine: Machine, dev: str, packet: Packet, iif: str = "") -> None: ...
+from emu.trace.packet import Packet
+from emu.trace.world import Machine
 
 
 def at_hook(carrier: Carrier, machine: Machine, link: Link, where: str, packet: Packet) -> bool:

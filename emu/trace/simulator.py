@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from emu.netfilter.evaluate import Outcome
 from emu.plan import expectations, render
-from emu.plan.model import IPAddress, IpipBy, Link, Route
-from emu.trace import refusals, sizes, tunnels
+from emu.plan.model import IPAddress, Link, Route
+from emu.trace import encapsulation, refusals, sizes, tunnels
 from emu.trace.addresses import unanswered
 from emu.trace.changed import endpoint
 from emu.trace.conntrack import Conntrack
 from emu.trace.firewall import At, Choose, Firewall
 from emu.trace.hooks import at_hook
-from emu.trace.model import CapturePoint, Cause, CauseKind, Direction, Headers, Verdict
+from emu.trace.model import CapturePoint, Cause, CauseKind, Direction, Verdict
 from emu.trace.packet import Journey, Packet, hop_of
 from emu.trace.world import Machine, Query, World
 
@@ -40,12 +40,12 @@ class Simulator:
     def send(self, netns: str, packet: Packet) -> Journey:
         """A packet made by a socket (or by the kernel) in a netns, to wherever it ends."""
         self.way = Journey()
-        self._output(self.world.machines[netns], packet)
+        self.output(self.world.machines[netns], packet)
         return self.way
 
     # --- IP -------------------------------------------------------------------------------------------------------
 
-    def _output(self, machine: Machine, packet: Packet) -> None:
+    def output(self, machine: Machine, packet: Packet) -> None:
         route = machine.route(Query(packet.headers.dst, packet.headers.src, mark=packet.mark))
         if route is None or route.type not in ("unicast", "local"):
             self.way.stop(f"{self._label(machine)} has no route to {packet.headers.dst}")
@@ -70,7 +70,7 @@ class Simulator:
 
     def _loop_back(self, machine: Machine, packet: Packet, route: Route) -> None:
         """To an address of this netns: over lo, which is no capture point."""
-        self._because(CauseKind.ROUTE, machine, route_text(route), "to a socket here, over lo")
+        self.because(CauseKind.ROUTE, machine, route_text(route), "to a socket here, over lo")
         at = At("POSTROUTING", oif="lo", next_hop=packet.headers.dst)
         if self._hook(machine, packet, at):
             self._deliver(machine, packet, "lo")
@@ -88,7 +88,7 @@ class Simulator:
             note = "net" if route is None else "host"
             self._fail(machine, packet, f"unreachable: {note}", f"{self._label(machine)} has no route to {headers.dst}")
         elif route.type != "unicast":
-            self._because(CauseKind.ROUTE, machine, route_text(route), "dropped")
+            self.because(CauseKind.ROUTE, machine, route_text(route), "dropped")
             self.way.stop(f"{self._label(machine)}: {route_text(route)}")
         else:
             self._forward(machine, dev, packet, route)
@@ -107,14 +107,14 @@ class Simulator:
         dev = machine.device(route)
         next_hop = route.via or packet.headers.dst
         instead = expectations.instead(machine.plan, route.dst, packet.headers.dst)
-        self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}{instead}")
+        self.because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}{instead}")
         if not self._hook(machine, packet, At("POSTROUTING", oif=dev, next_hop=next_hop)):
             return
         if not self._passes(machine, packet, route, forwarded=False):
             return
         sizes.cut(packet, machine.mtu(route, sizes.heeds_route(packet)))
         if machine.links[dev].ipip is not None:
-            self._encapsulate_ipip(machine, machine.links[dev], packet, next_hop)
+            encapsulation.into_ipip(self, machine, machine.links[dev], packet, next_hop)
             return
         mac = self._neighbor(machine, dev, next_hop)
         if mac is None:
@@ -130,7 +130,7 @@ class Simulator:
         if not sizes.stuck(packet, mtu, forwarded=forwarded):
             return True
         if forwarded:
-            self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}, which takes {mtu} bytes")
+            self.because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}, which takes {mtu} bytes")
         reason = f"{self._label(machine)}:{dev} takes {mtu} bytes, and the packet has {sizes.longest(packet)}"
         self._fail(machine, packet, sizes.told(packet, mtu), reason)
         return False
@@ -141,13 +141,13 @@ class Simulator:
             return self.world.mac((machine.name, dev))  # arp_constructor, net/ipv4/arp.c
         entry = machine.neighbors.get((dev, address))
         if entry is not None:
-            self._because(CauseKind.NEIGHBOR, machine, render.neighbor(entry), "")
+            self.because(CauseKind.NEIGHBOR, machine, render.neighbor(entry), "")
             return entry.mac
         mac = self.world.answer((machine.name, dev), address)
         if mac is None:
             return None
         shown = mac if not mac.startswith("?") else "(the kernel's choice)"
-        self._because(CauseKind.NEIGHBOR, machine, f"{address} dev {dev} lladdr {shown}", "")
+        self.because(CauseKind.NEIGHBOR, machine, f"{address} dev {dev} lladdr {shown}", "")
         return mac
 
     def _deliver(self, machine: Machine, packet: Packet, dev: str) -> None:
@@ -155,10 +155,10 @@ class Simulator:
         if not self._hook(machine, packet, At("INPUT", iif=dev)):
             return
         if packet.inside is not None:
-            self._decapsulate(machine, packet, packet.inside)
+            encapsulation.taken_out(self, machine, packet, packet.inside)
             return
         shown = endpoint(packet.headers.dst, packet.headers.dport)
-        self._because(CauseKind.LOCAL, machine, f"local {packet.headers.dst} dev {dev}", f"delivered to {shown}")
+        self.because(CauseKind.LOCAL, machine, f"local {packet.headers.dst} dev {dev}", f"delivered to {shown}")
         self.way.end = (machine.name, packet)
 
     # --- links ----------------------------------------------------------------------------------------------------
@@ -167,17 +167,17 @@ class Simulator:
         link = machine.links[dev]
         if not at_hook(self, machine, link, "egress", packet):
             return
-        self._seen(machine, link, packet, Direction.OUT)
+        self.seen(machine, link, packet, Direction.OUT)
         if link.kind == "bridge":
             self._switch(machine, link, None, packet)
         elif link.kind == "vxlan":
-            self._encapsulate(machine, link, packet)
+            encapsulation.into_vxlan(self, machine, link, packet)
         elif (peer := self.world.peer((machine.name, dev))) is not None:
             other = self.world.machines[peer[0]]
             if self._swallowed(other, other.links[peer[1]], packet):
                 return
             wire = f"{self._label(machine)}:{dev} ↔ {self._label(other)}:{peer[1]}"
-            self._because(CauseKind.LINK, machine, wire, f"to {self._label(other)}:{peer[1]}")
+            self.because(CauseKind.LINK, machine, wire, f"to {self._label(other)}:{peer[1]}")
             self.receive(other, other.links[peer[1]], packet)
         else:
             self.way.stop(f"{self._label(machine)}:{dev} leads nowhere")
@@ -192,7 +192,7 @@ class Simulator:
 
     def receive(self, machine: Machine, link: Link, packet: Packet) -> None:
         packet.enter()
-        self._seen(machine, link, packet, Direction.IN)
+        self.seen(machine, link, packet, Direction.IN)
         if len(self.way.hops) > MAX_HOPS:
             self.way.stop("the packet goes in circles")
         elif not at_hook(self, machine, link, "ingress", packet):
@@ -202,7 +202,7 @@ class Simulator:
         elif link.ipip is None and packet.dst_mac != self.world.mac((machine.name, link.name)):
             self.way.stop(f"{self._label(machine)}:{link.name} is not {packet.dst_mac.strip('?')}")
         elif packet.inside is not None and (taken := tunnels.taken_off(machine, link, packet)):
-            self._because(CauseKind.TUNNEL, machine, taken.text, f"IPIP taken off by {taken.link.name}")
+            self.because(CauseKind.TUNNEL, machine, taken.text, f"IPIP taken off by {taken.link.name}")
             self.receive(machine, taken.link, packet.inside)
         else:
             self._input(machine, link.name, packet)
@@ -217,7 +217,7 @@ class Simulator:
         if packet.headers.dst != before and not self._redirect(machine, bridge, packet):
             return
         if packet.dst_mac == self.world.mac((machine.name, bridge.name)):
-            self._seen(machine, bridge, packet, Direction.IN)
+            self.seen(machine, bridge, packet, Direction.IN)
             sizes.forget(packet)
             self._input(machine, bridge.name, packet, prerouted=filtered)
         else:
@@ -234,13 +234,13 @@ class Simulator:
         if route.type == "local" or machine.device(route) != bridge.name:
             packet.dst_mac = self.world.mac((machine.name, bridge.name))
             return True
-        self._because(CauseKind.ROUTE, machine, route_text(route), f"stays on {bridge.name}: bridged, not routed")
+        self.because(CauseKind.ROUTE, machine, route_text(route), f"stays on {bridge.name}: bridged, not routed")
         mac = self._neighbor(machine, bridge.name, route.via or headers.dst)
         if mac is None:
             self._fail(machine, packet, "unreachable: host", unanswered(headers.dst, bridge.name))
             return False
         packet.dst_mac = mac
-        self._seen(machine, bridge, packet, Direction.OUT, UNCONFIRMED)
+        self.seen(machine, bridge, packet, Direction.OUT, UNCONFIRMED)
         return True
 
     def _switch(self, machine: Machine, bridge: Link, came_by: Link | None, packet: Packet) -> None:
@@ -262,49 +262,8 @@ class Simulator:
             return
         mac = packet.dst_mac if not packet.dst_mac.startswith("?") else "(the kernel's choice)"
         text = f"{mac} dev {port.name} master {bridge.name}"
-        self._because(CauseKind.BRIDGE, machine, text, f"switched to {port.name}")
+        self.because(CauseKind.BRIDGE, machine, text, f"switched to {port.name}")
         self.transmit(machine, port.name, packet)
-
-    def _encapsulate(self, machine: Machine, link: Link, packet: Packet) -> None:
-        vxlan = link.vxlan
-        assert vxlan is not None
-        told = packet.key if vxlan.external else None
-        vni, end = told or (vxlan.vni, self._forwarded(machine, link, packet))
-        if end is None:
-            return
-        carrier = self.world.machines[vxlan.socket or machine.name]
-        # The outer packet is the same buffer: it keeps the mark (iptunnel_xmit) where it stays in the netns, but is a
-        # flow of its own.
-        mark = packet.mark if carrier is machine else 0
-        route = carrier.route(Query(end, vxlan.local, mark=mark))
-        source = vxlan.local or (carrier.source(route, end) if route else None)
-        if source is None:
-            self.way.stop(f"{self._label(carrier)} has no route to {end}")
-            return
-        outer = Headers(src=source, dst=end, proto="udp", dport=vxlan.port, ttl=refusals.TTL)
-        around = Packet(outer, mark=mark, inside=packet, vni=vni)
-        self._output(carrier, sizes.wrap(around, packet))
-
-    def _forwarded(self, machine: Machine, link: Link, packet: Packet) -> IPAddress | None:
-        entry = machine.fdb.get((link.name, packet.dst_mac))
-        if entry is None:
-            self.way.stop(f"{self._label(machine)}: {link.name} has no FDB entry for {packet.dst_mac.strip('?')}")
-            return None
-        self._because(CauseKind.FDB, machine, render.fdb(entry), f"VXLAN to {entry.dst}")
-        return entry.dst
-
-    def _encapsulate_ipip(self, machine: Machine, link: Link, packet: Packet, next_hop: IPAddress) -> None:
-        """The gateway is where the tunnel ends: nobody is asked for a MAC."""
-        assert link.ipip is not None
-        packet.src_mac = packet.dst_mac = ""
-        self._seen(machine, link, packet, Direction.OUT)
-        outer = Headers(src=link.ipip.local, dst=next_hop, proto="ipip", ttl=packet.headers.ttl)
-        around = sizes.wrap(Packet(outer, mark=packet.mark, inside=packet, tunnel="ipip"), packet)
-        self._because(CauseKind.TUNNEL, machine, tunnels.text(machine, link), f"IPIP to {next_hop}")
-        if link.ipip.by is IpipBy.MODULE:
-            self._output(machine, around)
-        else:
-            self.redirect_to_neighbor(machine, link.ipip.dev, around)
 
     def redirect_to_neighbor(self, machine: Machine, dev: str, packet: Packet, iif: str = "") -> None:
         """A program at tc has routed the packet (bpf_redirect_neigh), by `dev` if it says so: it meets no hook on the
@@ -315,34 +274,13 @@ class Simulator:
             self.way.stop(f"{self._label(machine)} has no route to {dst}{f' by {dev}' if dev else ''}")
             return
         dev = machine.device(route)
-        self._because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}")
+        self.because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}")
         mac = self._neighbor(machine, dev, route.via or dst)
         if mac is None:
             self.way.stop(unanswered(route.via or dst, f"{self._label(machine)}:{dev}"))
             return
         packet.src_mac, packet.dst_mac = self.world.mac((machine.name, dev)), mac
         self.transmit(machine, dev, packet)
-
-    def _decapsulate(self, machine: Machine, packet: Packet, inside: Packet) -> None:
-        if packet.tunnel == "ipip":
-            self._decapsulate_ipip(machine, inside)
-            return
-        for holder, link in self.world.tunnels(machine.name):
-            vxlan = link.vxlan
-            if vxlan and link.up and tunnels.fits(vxlan, packet):
-                text = f"{link.name} {render.vxlan(vxlan)}"
-                self._because(CauseKind.LOCAL, machine, text, f"VXLAN taken off by {link.name}")
-                self.receive(holder, link, inside)
-                return
-        self.way.stop(f"{self._label(machine)} has no VXLAN link {packet.vni} on port {packet.headers.dport}")
-
-    def _decapsulate_ipip(self, machine: Machine, inside: Packet) -> None:
-        link = tunnels.by_module(machine)
-        if link is None:
-            self.way.stop(f"{self._label(machine)} has nothing behind IP that takes IPIP off")
-            return
-        self._because(CauseKind.TUNNEL, machine, tunnels.text(machine, link), f"IPIP taken off by {link.name}")
-        self.receive(machine, link, inside)
 
     # --- the rest -------------------------------------------------------------------------------------------------
 
@@ -383,11 +321,11 @@ class Simulator:
             # What has not left its sender is no packet yet, and the error none on the way.
             self.way.stop(reason, Verdict.REJECTED if self.way.hops else Verdict.DROPPED)
 
-    def _seen(self, machine: Machine, link: Link, packet: Packet, direction: Direction, optional: str = "") -> None:
+    def seen(self, machine: Machine, link: Link, packet: Packet, direction: Direction, optional: str = "") -> None:
         point = CapturePoint(machine.name, link.name, link.role, link.owner, machine.plan.owner)
         self.way.seen(hop_of(packet, point, direction, optional))
 
-    def _because(self, kind: CauseKind, machine: Machine, text: str, effect: str) -> None:
+    def because(self, kind: CauseKind, machine: Machine, text: str, effect: str) -> None:
         self.way.because(Cause(kind=kind, netns=machine.name, text=text, effect=effect))
 
     def _label(self, machine: Machine) -> str:
