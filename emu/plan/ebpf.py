@@ -16,6 +16,7 @@ Fields = tuple[tuple[str, str], ...]  # (name, kind in _KINDS)
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 132: "SCTP"}
 NUMBERS = {name: number for number, name in PROTOCOLS.items()}
+IN, RELATED = 1, 2  # flags of a tuple: to the Pod; ICMP errors of a connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,19 @@ LAYOUTS: Mapping[str, Layout] = {
     "cilium_ct4_global": Layout(
         file="cilium",
         key=_TUPLE,
-        value=(("expires", "u32"), ("packets", "u32"), ("sec_id", "u32"), ("tcp_flags", "u32")),
+        value=(
+            ("packets", "u64"),
+            ("bytes", "u64"),
+            ("lifetime", "u32"),
+            ("flags", "u16"),
+            ("rev_nat_index", "u16"),
+            ("tx_flags_seen", "u8"),
+            ("rx_flags_seen", "u8"),
+            ("", "pad2"),
+            ("src_sec_id", "u32"),
+            ("last_tx_report", "u32"),
+            ("last_rx_report", "u32"),
+        ),
         planned=False,
     ),
     "cilium_snat_v4": Layout(
@@ -149,6 +162,7 @@ def _network(raw: bytes) -> IPv4Network:
 
 #: Kind: bytes, and how it is written and read; links are looked up, padding is left out.
 _KINDS: Mapping[str, tuple[int, Callable[[Any], bytes], Callable[[bytes], Value]]] = {
+    "u64": (8, lambda v: struct.pack("=Q", v), lambda raw: int(struct.unpack("=Q", raw)[0])),
     "u32": (4, lambda v: struct.pack("=I", v), lambda raw: int(struct.unpack("=I", raw)[0])),
     "u16": (2, lambda v: struct.pack("=H", v), lambda raw: int(struct.unpack("=H", raw)[0])),
     "u8": (1, lambda v: bytes([v]), lambda raw: raw[0]),
@@ -218,7 +232,8 @@ def key_text(name: str, key: tuple[Value, ...]) -> str:
         case "cilium_lb4_services_v2", (address, port, slot, proto):
             return f"{address}:{port}/{proto} ({slot})"
         case (("cilium_ct4_global" | "cilium_snat_v4"), (src, dst, sport, dport, proto, flags)):
-            return f"{proto} {'IN' if flags else 'OUT'} {src}:{sport} -> {dst}:{dport}"
+            related = " related" if int(str(flags)) & RELATED else ""
+            return f"{proto} {'IN' if int(str(flags)) & IN else 'OUT'} {src}:{sport} -> {dst}:{dport}{related}"
     return " ".join(map(str, key))
 
 

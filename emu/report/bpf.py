@@ -1,7 +1,7 @@
 """eBPF maps of a Node as Cilium's agent lists them (`cilium bpf endpoint list`, `ct list global`, `lb list`, `ipcache
 list`); a link stands for its index.
 
-Source: cilium/cilium cilium-dbg/cmd/bpf_*.go, pkg/maps."""
+Source: cilium/cilium v1.17, cilium-dbg/cmd/bpf_*.go, pkg/maps, pkg/loadbalancer/loadbalancer.go."""
 
 from __future__ import annotations
 
@@ -80,20 +80,29 @@ def _services(entries: Sequence[MapEntry]) -> Rows:
 
 def _slot(backends: Mapping[Value, tuple[Value, ...]], slot: Value, number: Value, _count: Value, index: Value) -> str:
     if not slot:
-        affinity = f", sessionAffinity ({number} s)" if number else ""
-        return f"0.0.0.0:0 ({index}) (0) [ClusterIP, non-routable{affinity}]"
+        affinity = "sessionAffinity, " if number else ""
+        return f"0.0.0.0:0 ({index}) (0) [ClusterIP, {affinity}non-routable]"
     address, port, protocol = backends.get(number, ("?", "?", "?"))
     return f"{address}:{port}/{protocol} ({index}) ({slot})"
 
 
 def _connections(entries: Sequence[MapEntry]) -> Rows:
-    return [(key_text(entry.map, entry.key), _connection(*entry.value)) for entry in entries]
+    return [(key_text(entry.map, entry.key), _connection(*map(int, map(str, entry.value)))) for entry in entries]
 
 
-def _connection(expires: Value, packets: Value, identity: Value, flags: Value) -> str:
-    seen = f"{int(str(flags)):#04x}"
-    return f"expires={expires} Packets={packets} FlagsSeen={seen} SourceSecurityID={identity}"
+def _connection(  # noqa: PLR0917 -- the fields of the map
+    packets: int, size: int, until: int, flags: int, index: int, sent: int, got: int, identity: int, tx: int, rx: int
+) -> str:
+    names = "".join(f"{name} " for bit, name in _FLAGS.items() if flags & bit)
+    return (
+        f"expires={until} Packets={packets} Bytes={size} RxFlagsSeen={got:#04x} LastRxReport={rx} "
+        f"TxFlagsSeen={sent:#04x} LastTxReport={tx} Flags={flags:#06x} [ {names}] RevNAT={index} "
+        f"SourceSecurityID={identity} BackendID=0"
+    )
 
+
+#: Those that a program here sets (pkg/maps/ctmap/types.go).
+_FLAGS = {0x1: "RxClosing", 0x2: "TxClosing", 0x10: "SeenNonSyn", 0x400: "FromTunnel"}
 
 LISTINGS: Mapping[str, Listing] = {
     "endpoint": Listing(("cilium_lxc",), ("IP ADDRESS", "LOCAL ENDPOINT INFO"), _endpoints),

@@ -7,6 +7,7 @@ rewritten as the reply it stands for would be, whoever sent it (nf_nat_icmp_repl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from emu.plan.model import IPAddress
@@ -168,3 +169,21 @@ def rewrite_source(entry: Entry, headers: Headers, reply: bool) -> Headers:
         return headers
     port = entry.expected.sport if headers.proto in ICMP else entry.expected.dport
     return replace(headers, src=entry.expected.dst, sport=port)
+
+
+Rewrite = Callable[[Entry, Headers, bool], Headers]
+
+
+def rewrite_error(
+    entry: Entry, error: Headers, about: Headers, rewrite: Rewrite, destination: bool
+) -> tuple[Headers, Headers]:
+    """An ICMP error and the packet it tells of. That one is rewritten backwards, and the error's own address as that of
+    the reply it stands for."""
+    stands_for = tuple_of(about).inverse()
+    reply = replace(about, src=stands_for.src, dst=stands_for.dst, sport=stands_for.sport, dport=stands_for.dport)
+    done = rewrite(entry, reply, True)
+    if done == reply:
+        return error, about
+    back = tuple_of(done).inverse()
+    told = replace(about, src=back.src, dst=back.dst, sport=back.sport, dport=back.dport)
+    return (replace(error, dst=done.dst) if destination else replace(error, src=done.src)), told

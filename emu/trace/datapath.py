@@ -177,12 +177,16 @@ def to_netdev(run: Run) -> Outcome:
 
 
 def from_netdev(run: Run) -> Outcome:
-    before = tuple_of(run.packet.headers)
-    entry, answer = run.nat.find(before)
+    before, about = run.packet.headers, run.packet.about
+    one = tuple_of(about).inverse() if about else tuple_of(before)
+    entry, answer = run.nat.find(one)
     if entry is not None and answer:
-        run.packet.headers = after = conntrack.rewrite_destination(entry, run.packet.headers, True)
-        port = after.sport if before.proto in conntrack.ICMP else after.dport
-        run.say(_translation(before, True, after.dst, port))
+        back, original = conntrack.rewrite_destination, entry.original
+        if about is not None:
+            run.packet.headers, run.packet.about = conntrack.rewrite_error(entry, before, about, back, True)
+        else:
+            run.packet.headers = back(entry, before, True)
+        run.say(_translation(one, True, original.src, original.sport))
     to = run.look(LXC, run.packet.headers.dst)
     if to is None or _is_host(to):
         return run.ends(Verdict.GO_ON)

@@ -12,7 +12,7 @@ from emu.plan.model import IPAddress
 from emu.trace import conntrack
 from emu.trace.changed import connection_marked, endpoint, marked, ttl_set
 from emu.trace.conntrack import Conntrack, Entry, tuple_of
-from emu.trace.model import Cause, CauseKind, Headers
+from emu.trace.model import Cause, CauseKind
 from emu.trace.packet import Packet
 from emu.trace.world import Machine
 
@@ -162,29 +162,13 @@ def _rewritten(machine: Machine, packet: Packet, at: At, told: bool = False) -> 
     if packet.about is None:
         packet.headers = rewrite(packet.entry, before, packet.reply)
     elif packet.reply:
-        _rewrite_error(packet, packet.about, rewrite, destination)
+        packet.headers, packet.about = conntrack.rewrite_error(packet.entry, before, packet.about, rewrite, destination)
     after = packet.headers
     if told or before == after:
         return []
     shown = ("destination", after.dst, after.dport) if destination else ("source", after.src, after.sport)
     effect = f"{shown[0]} {'back to' if packet.reply else 'becomes'} {endpoint(*shown[1:])}"
     return [Cause(kind=CauseKind.CONNTRACK, netns=machine.name, text=str(packet.entry), effect=effect)]
-
-
-def _rewrite_error(
-    packet: Packet, about: Headers, rewrite: Callable[[Entry, Headers, bool], Headers], destination: bool
-) -> None:
-    """The packet inside is rewritten backwards, and the error's own address as that of the reply it stands for."""
-    assert packet.entry is not None
-    stands_for = tuple_of(about).inverse()
-    reply = replace(about, src=stands_for.src, dst=stands_for.dst, sport=stands_for.sport, dport=stands_for.dport)
-    done = rewrite(packet.entry, reply, True)
-    if done == reply:
-        return
-    back = tuple_of(done).inverse()
-    packet.about = replace(about, src=back.src, dst=back.dst, sport=back.sport, dport=back.dport)
-    error = packet.headers
-    packet.headers = replace(error, dst=done.dst) if destination else replace(error, src=done.src)
 
 
 def telling(machine: Machine, matched: Sequence[Matched]) -> list[Matched]:

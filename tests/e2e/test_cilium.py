@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 import machine
 import pytest
@@ -142,7 +143,12 @@ def the_listings_are_read_from_the_kernel(lab: Testbed) -> None:
     assert "10.244.1.1:0       (localhost)\n" in found["endpoint"]
     assert re.search(r"10\.106\.18\.120:80/TCP \(1\) +10\.244\.2\.4:80/TCP \(\d+\) \(1\)\n", found["lb"])
     assert re.search(r"10\.244\.2\.3/32 +identity=31143 .* tunnelendpoint=192\.168\.100\.12", found["ipcache"])
-    assert re.search(r"TCP OUT 10\.244\.1\.3:\d+ -> 10\.244\.2\.4:80 .* SourceSecurityID=31143", found["ct"])
+    assert re.search(
+        r"TCP OUT 10\.244\.1\.3:\d+ -> 10\.244\.2\.4:80 expires=\d+ Packets=\d+ Bytes=\d+ RxFlagsSeen=0x1[23b] .*"
+        r" Flags=0x001[0-3] \[ .*SeenNonSyn \] RevNAT=0 SourceSecurityID=31143 BackendID=0\n",
+        found["ct"],
+    )
+    assert "ICMP OUT 10.244.1.3:0 -> 10.244.2.4:0 related expires=" in found["ct"]
 
 
 def connecting_fails_at_once_where_there_is_no_backend(lab: Testbed) -> None:
@@ -166,6 +172,29 @@ def test_a_pod_that_sends_from_an_address_that_is_not_its_own_is_not_heard(testb
         return good, bad
 
     assert testbed(spoofed, topology=FOLDERS / NAME) == (0, 1)
+
+
+def test_whoever_sends_an_error_about_a_masqueraded_packet_is_heard_by_the_pod(testbed: Labs, tmp_path: Path) -> None:
+    """From a router on the way, about TCP, UDP and echo requests, and from the end; that the error's checksums are
+    right the Pod's kernel says, which drops it if they are not."""
+    narrow = (FOLDERS / "two-racks-flannel-vxlan-narrow-rack" / "topology.yaml").read_text()
+    narrow = narrow.replace("cni: flannel-vxlan\nproxy: iptables", "cni: cilium").replace("..", str(FOLDERS))
+    (tmp_path / "topology.yaml").write_text(narrow)
+
+    def seen(lab: Testbed) -> None:
+        assert "Time to live exceeded" in out(lab, "client", "ping -c1 -W2 -t2 192.168.101.13 || true")
+        for proto in ("icmp", "udp"):
+            target = "192.168.101.13:99" if proto == "udp" else "192.168.101.13"
+            long = lab.trace("client", target, proto=proto, size=1420, df=True)
+            assert (long.ok, long.reply_text) == (True, "fragmentation needed, mtu 1400"), trace_text(long, color=False)
+        closed = lab.trace("client", "192.168.101.13:99", proto="udp")
+        assert (closed.ok, closed.reply_text) == (True, "Connection refused"), trace_text(closed, color=False)
+        with opened(lab, "client", socket.SOCK_STREAM) as tcp:
+            tcp.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 2)
+            tcp.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+            assert tcp.connect_ex(("192.168.101.13", 99)) == errno.EHOSTUNREACH
+
+    testbed(seen, topology=tmp_path)
 
 
 @machine.on_a_machine

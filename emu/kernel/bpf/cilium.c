@@ -8,7 +8,7 @@
  *   cil_from_netdev     tc ingress of eth0         answers to masqueraded Pods; Pods' packets without a tunnel
  *   cil_to_netdev       tc egress of eth0          masquerades Pods that leave the cluster
  */
-#include "cilium_packet.h"
+#include "cilium_ct.h"
 
 /* A step of routing: the TTL, and the MACs that are given. False when the TTL has run out. */
 static __always_inline int routed(struct __sk_buff *skb, const __u8 *from, const __u8 *to)
@@ -33,45 +33,6 @@ static __always_inline struct remote *lookup(__be32 ip)
 	struct prefix key = { .bits = 32, .ip = ip };
 
 	return bpf_map_lookup_elem(&cilium_ipcache, &key);
-}
-
-/* Connections as Cilium tracks them: one entry for each direction they were made in. */
-static __always_inline void track(struct __sk_buff *skb, const struct headers *at, const struct flow *flow, __u8 way,
-				  __u32 sec_id)
-{
-	struct tuple key = { .src = flow->src, .dst = flow->dst, .sport = flow->sport, .dport = flow->dport,
-			     .proto = flow->proto, .flags = way };
-	struct tuple back = { .src = flow->dst, .dst = flow->src, .sport = flow->dport, .dport = flow->sport,
-			      .proto = flow->proto, .flags = !way };
-	struct tracked new = { .packets = 1, .sec_id = sec_id }, *known;
-	__u32 now = bpf_ktime_get_ns() / 1000000000, lifetime = flow->proto == IPPROTO_TCP ? 8000 : 60;
-	__u8 tcp = 0;
-
-	if (flow->proto == IPPROTO_TCP)
-		bpf_skb_load_bytes(skb, transport(at) + 13, &tcp, 1);
-	if (tcp & SYN)
-		lifetime = 60; /* not yet answered */
-	known = bpf_map_lookup_elem(&cilium_ct4_global, &back);
-	if (!known)
-		known = bpf_map_lookup_elem(&cilium_ct4_global, &key);
-	if (known) {
-		known->tcp_flags |= tcp;
-		known->expires = now + (known->tcp_flags & (FIN | RST) ? 10 : lifetime);
-		known->packets++;
-		return;
-	}
-	new.expires = now + lifetime;
-	new.tcp_flags = tcp;
-	bpf_map_update_elem(&cilium_ct4_global, &key, &new, BPF_ANY);
-}
-
-/* Of a connection that was made to a Pod. */
-static __always_inline int answers(const struct flow *flow)
-{
-	struct tuple made = { .src = flow->dst, .dst = flow->src, .sport = flow->dport, .dport = flow->sport,
-			      .proto = flow->proto, .flags = IN };
-
-	return bpf_map_lookup_elem(&cilium_ct4_global, &made) != 0;
 }
 
 /* To a Pod of this Node: through its link, or, where nothing between may look, straight into its end of it. */
@@ -151,13 +112,13 @@ int cil_from_container(struct __sk_buff *skb)
 	from = bpf_map_lookup_elem(&cilium_lxc, &flow.src);
 	if (!from || from->ifindex != skb->ifindex)
 		return TC_ACT_SHOT; /* not its own address */
-	track(skb, at, &flow, OUT, from->sec_id);
+	track(skb, at, &flow, OUT, from->sec_id, 0);
 
 	to = bpf_map_lookup_elem(&cilium_lxc, &flow.dst);
 	if (to) {
 		TELL(&flow, "cil_from_container", "cilium_lxc", &flow.dst, to);
 		if (!(to->flags & HOST_DELIVERY)) {
-			track(skb, at, &flow, IN, from->sec_id);
+			track(skb, at, &flow, IN, from->sec_id, 0);
 			return deliver(skb, to, 1);
 		}
 		skb->mark = MARK_IDENTITY | from->sec_id << 16;
@@ -186,7 +147,7 @@ int cil_from_host(struct __sk_buff *skb)
 	flow_of(skb, at, &flow);
 	to = bpf_map_lookup_elem(&cilium_lxc, &flow.dst);
 	if (to && !(to->flags & HOST_DELIVERY)) {
-		track(skb, at, &flow, IN, HOST_ID);
+		track(skb, at, &flow, IN, HOST_ID, 0);
 		TELL(&flow, "cil_from_host", "cilium_lxc", &flow.dst, to);
 		return deliver(skb, to, 0);
 	}
@@ -218,7 +179,7 @@ int cil_from_overlay(struct __sk_buff *skb)
 	if (to->flags & HOST_DELIVERY)
 		return routed(skb, own->overlay_mac, own->host_mac) ? bpf_redirect(own->host, BPF_F_INGRESS) :
 								       TC_ACT_SHOT;
-	track(skb, at, &flow, IN, key.tunnel_id);
+	track(skb, at, &flow, IN, key.tunnel_id, FROM_TUNNEL);
 	bpf_skb_change_type(skb, PACKET_HOST); /* its MAC is that of a link of another Node */
 	return deliver(skb, to, 1);
 }
@@ -272,14 +233,14 @@ int cil_from_netdev(struct __sk_buff *skb)
 	struct headers *at = ipv4(skb);
 	struct translation *to;
 	struct endpoint *pod;
+	struct tuple key;
 	struct flow flow;
 
 	if (!own || !at)
 		return TC_ACT_OK;
 	if (flow_of(skb, at, &flow) && flow.dst == own->node) {
-		struct tuple key = { .src = flow.src, .dst = flow.dst, .sport = flow.sport, .dport = flow.dport,
-				     .proto = flow.proto, .flags = IN };
-
+		key = (struct tuple){ .src = flow.src, .dst = flow.dst, .sport = flow.sport, .dport = flow.dport,
+				      .proto = flow.proto, .flags = IN };
 		to = bpf_map_lookup_elem(&cilium_snat_v4, &key);
 		if (to) {
 			TELL(&flow, "cil_from_netdev", "cilium_snat_v4", &key, to);
@@ -288,11 +249,19 @@ int cil_from_netdev(struct __sk_buff *skb)
 			flow.dst = to->to_ip;
 			flow.dport = to->to_port;
 		}
+	} else if (flow.dst == own->node && about(skb, at, &key)) {
+		to = bpf_map_lookup_elem(&cilium_snat_v4, &key);
+		if (to) {
+			TELL(&flow, "cil_from_netdev", "cilium_snat_v4", &key, to);
+			if (rewrite_error(skb, at, &key, to) != TC_ACT_OK)
+				return TC_ACT_SHOT;
+			flow.dst = to->to_ip;
+		}
 	}
 	pod = bpf_map_lookup_elem(&cilium_lxc, &flow.dst);
 	if (!pod || pod->flags & HOST_DELIVERY || !(at = ipv4(skb)))
 		return TC_ACT_OK;
-	track(skb, at, &flow, IN, WORLD_ID);
+	track(skb, at, &flow, IN, WORLD_ID, 0);
 	TELL(&flow, "cil_from_netdev", "cilium_lxc", &flow.dst, pod);
 	return deliver(skb, pod, 1);
 }

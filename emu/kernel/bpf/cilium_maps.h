@@ -5,6 +5,8 @@
 #define AF_INET 2
 #define ECHO 8
 #define ECHO_REPLY 0
+#define UNREACHABLE 3
+#define TIME_EXCEEDED 11
 #define ARP_REQUEST 1
 #define ARP_REPLY 2
 #define HOST_ID 1
@@ -17,9 +19,12 @@
 #define FIN 1
 #define SYN 2
 #define RST 4
+#define ACK 16
 #define OUT 0
 #define IN 1
+#define RELATED 2 /* ICMP errors of a connection */
 #define FRAGMENT 0x3fff
+#define MORE 0x2000
 #define ADDRESSES 0x10 /* BPF_F_PSEUDO_HDR */
 #define TTL 64
 
@@ -54,11 +59,14 @@ struct tuple {
 	__u16 unused;
 };
 
+/* As struct ct_entry: rx is what comes to the Pod, tx what it sends. */
 struct tracked {
-	__u32 expires; /* seconds since boot */
-	__u32 packets;
-	__u32 sec_id;
-	__u32 tcp_flags; /* all that were seen */
+	__u64 packets, bytes;
+	__u32 lifetime; /* until when: seconds since boot, as all times here */
+	__u16 flags, rev_nat_index;
+	__u8 tx_flags_seen, rx_flags_seen; /* of TCP, all that were seen */
+	__u16 unused;
+	__u32 src_sec_id, last_tx_report, last_rx_report;
 };
 
 struct echo {

@@ -109,3 +109,70 @@ static __always_inline int allot(const struct flow *flow, const struct config *o
 	}
 	return 0;
 }
+
+/* The answer that would have come instead of an ICMP error, by the packet that the error tells of. False for what is
+ * none. */
+static __always_inline int about(struct __sk_buff *skb, const struct headers *at, struct tuple *answer)
+{
+	__u32 offset = transport(at);
+	struct iphdr inner;
+	__be16 ports[2];
+	struct echo icmp;
+
+	if (at->ip.protocol != IPPROTO_ICMP || at->ip.frag_off & bpf_htons(FRAGMENT) ||
+	    bpf_skb_load_bytes(skb, offset, &icmp, sizeof(icmp)) ||
+	    (icmp.type != UNREACHABLE && icmp.type != TIME_EXCEEDED) ||
+	    bpf_skb_load_bytes(skb, offset + sizeof(icmp), &inner, sizeof(inner)) ||
+	    inner.frag_off & bpf_htons(FRAGMENT & ~MORE))
+		return 0;
+	offset += sizeof(icmp) + inner.ihl * 4;
+	if (inner.protocol == IPPROTO_ICMP) {
+		if (bpf_skb_load_bytes(skb, offset, &icmp, sizeof(icmp)) || icmp.type != ECHO)
+			return 0;
+		ports[0] = ports[1] = icmp.id;
+	} else if ((inner.protocol != IPPROTO_TCP && inner.protocol != IPPROTO_UDP) ||
+		   bpf_skb_load_bytes(skb, offset, ports, sizeof(ports))) {
+		return 0;
+	}
+	*answer = (struct tuple){ .src = inner.daddr, .dst = inner.saddr, .sport = ports[1], .dport = ports[0],
+				  .proto = inner.protocol, .flags = IN };
+	return 1;
+}
+
+/* An error about a masqueraded packet, as if none had been: the packet in it has its sender's address and port again.
+ * What changes in there and what changes in the checksums in there cancel out, but for what these leave out or take in
+ * beyond it: the port where there is no checksum, the address as a part of TCP's and UDP's. */
+static __always_inline int rewrite_error(struct __sk_buff *skb, const struct headers *at, const struct tuple *answer,
+					 const struct translation *to)
+{
+	__u32 error = transport(at), inner = error + sizeof(struct echo), offset, at_sum, sum_at_error = error + 2;
+	__be32 old_ip = answer->dst, new_ip = to->to_ip;
+	__be16 old_port = answer->dport, new_port = to->to_port, sum = 0;
+	__u32 how = answer->proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	__u8 length;
+
+	if (bpf_skb_load_bytes(skb, inner, &length, 1))
+		return TC_ACT_SHOT;
+	offset = inner + (length & 15) * 4;
+	at_sum = offset + (answer->proto == IPPROTO_TCP ? TCP_SUM : answer->proto == IPPROTO_UDP ? UDP_SUM : 2);
+	if (answer->proto == IPPROTO_ICMP) {
+		if (bpf_l4_csum_replace(skb, at_sum, old_port, new_port, 2) ||
+		    bpf_skb_store_bytes(skb, offset + offsetof(struct echo, id), &new_port, 2, 0))
+			return TC_ACT_SHOT;
+	} else {
+		bpf_skb_load_bytes(skb, at_sum, &sum, 2); /* 0 as well where the error has not so much of the packet */
+		if (sum ? bpf_l4_csum_replace(skb, at_sum, old_ip, new_ip, how | 4) ||
+				  bpf_l4_csum_replace(skb, at_sum, old_port, new_port, how | 2) ||
+				  bpf_l4_csum_replace(skb, sum_at_error, new_ip, old_ip, 4) :
+			  bpf_l4_csum_replace(skb, sum_at_error, old_port, new_port, 2))
+			return TC_ACT_SHOT;
+		if (bpf_skb_store_bytes(skb, offset, &new_port, 2, 0))
+			return TC_ACT_SHOT;
+	}
+	if (bpf_l3_csum_replace(skb, inner + offsetof(struct iphdr, check), old_ip, new_ip, 4) ||
+	    bpf_skb_store_bytes(skb, inner + offsetof(struct iphdr, saddr), &new_ip, 4, 0) ||
+	    bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), old_ip, new_ip, 4) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct iphdr, daddr), &new_ip, 4, 0))
+		return TC_ACT_SHOT;
+	return TC_ACT_OK;
+}

@@ -12,7 +12,8 @@ PACKET PATH
     the Node's routing, netfilter or connection tracking, but one that is for the Node itself.
     A Service's address is a backend's before there is a packet (see proxy cilium).
     A Pod's packet to other Nodes or to the outside: bpf_fib_lookup, bpf_redirect_neigh to eth0, and there cil_to_netdev
-    masquerades it; the answer is translated back by cil_from_netdev and goes straight into the Pod.
+    masquerades it; the answer is translated back by cil_from_netdev and goes straight into the Pod, and so is an ICMP
+    error (unreachable, time exceeded), whoever sends it, with the packet it tells of.
     A Node's own packet to a Pod has cilium_host's address and leaves by cilium_host, where cil_from_host sends it on:
     through lxc… to its own Pod, with identity 6 (remote-node) into the tunnel to another's. cilium_host does not show
     it.
@@ -39,14 +40,15 @@ LIMITS
     The programs are this project's own, in C, of the same names at the same places. They decide about IPv4 alone, know
     no policies, and tell what they decide in a ring buffer; what Cilium writes into the text of its programs is here in
     the map cilium_config. One set of programs is attached at all lxc…, so the sender is found by its address.
-    Not there: the health endpoint, Cilium's own iptables chains (CILIUM_…), IPv6, encryption, Hubble, NodePort at tc,
-    ICMP errors to masqueraded Pods. A packet in pieces is not masqueraded.
+    One map of connections where Cilium has two, of TCP and of the rest; they are counted, as with bpf.ctAccounting.
+    Not there: the health endpoint, Cilium's own iptables chains (CILIUM_…), IPv6, encryption, Hubble, NodePort at tc.
+    A packet in pieces is not masqueraded.
     Identities, endpoint ids and the router's address are drawn by Cilium and derived here.
     eBPF needs root.
 
 SOURCES
-    cilium/cilium bpf/bpf_lxc.c, bpf_host.c, bpf_overlay.c, bpf/lib (local_delivery.h, encap.h, fib.h, nat.h, eps.h);
-    pkg/datapath/linux (node.go: routes), pkg/maps, plugins/cilium-cni
+    cilium/cilium v1.17 bpf/bpf_lxc.c, bpf_host.c, bpf_overlay.c, bpf/lib (local_delivery.h, encap.h, fib.h, nat.h,
+    eps.h, conntrack.h); pkg/datapath/linux (node.go: routes), pkg/maps, plugins/cilium-cni
 """
 
 from __future__ import annotations

@@ -120,6 +120,17 @@ def test_a_pod_that_leaves_the_cluster_is_masqueraded_and_its_answer_goes_straig
     assert found(way.forward)[-1] == "cil_to_netdev: cilium_snat_v4 ICMP OUT 10.244.1.3:40000 -> 192.168.100.12:40000"
 
 
+def test_an_icmp_error_about_a_masqueraded_packet_goes_straight_into_the_pod() -> None:
+    refused = next(way for way in ways(TUNNEL, flow(CLIENT, "192.168.100.12", 53, "udp")) if "unreachable" in told(way))
+    assert places(refused.reply)[-2:] == ["node1:eth0", "default/client:eth0"]
+    assert refused.reply and str(refused.reply.hops[-1].inner.dst) == "10.244.1.3"
+    assert found(refused.reply)[0] == "cil_from_netdev: cilium_snat_v4 UDP IN 192.168.100.12:53 -> 192.168.100.11:40000"
+
+
+def told(way: Way) -> str:
+    return way.reply.hops[-1].inner.note if way.reply and way.reply.hops else ""
+
+
 def test_a_low_source_port_is_not_kept() -> None:
     kept, changed = (ways(TUNNEL, flow(CLIENT, "192.168.100.12", 22, "tcp", sport))[0] for sport in (40000, 1000))
     assert (kept.forward.hops[-1].inner.sport, changed.forward.hops[-1].inner.sport) == (40000, 0)
