@@ -95,6 +95,11 @@ AWS_RULES = (
     ("CONNMARK", "xt_connmark", "mangle", "-A PREROUTING -j CONNMARK --set-xmark 0x80/0x80"),
     ("TTL", "xt_HL", "mangle", "-A PREROUTING -j TTL --ttl-inc 1"),
 )
+#: Those of Cilium alone.
+CILIUM_RULES = (
+    ("socket", "xt_socket", "mangle", "-A PREROUTING -m socket --transparent -j ACCEPT"),
+    ("CT", "xt_CT", "raw", "-A PREROUTING -m mark --mark 0x200/0xf00 -j CT --notrack"),
+)
 TRACE = "table inet t { chain c { type filter hook prerouting priority raw; meta nftrace set 1; }; }"
 
 
@@ -120,8 +125,8 @@ def _calico_rules() -> Iterator[Trial]:
         yield Trial(f"iptables-nft: {used}", False, _calico_rule(table, rule), f"modprobe -a {modules}")
 
 
-def _aws_rules() -> Iterator[Trial]:
-    for used, modules, table, rule in AWS_RULES:
+def _other_rules() -> Iterator[Trial]:
+    for used, modules, table, rule in (*AWS_RULES, *CILIUM_RULES):
         yield Trial(f"iptables-nft: {used}", False, _rule("nft", "iptables", table, rule), f"modprobe -a {modules}")
 
 
@@ -183,7 +188,7 @@ TRIALS = (
     ),
     *_rules(),
     *_calico_rules(),
-    *_aws_rules(),
+    *_other_rules(),
     Trial("connection tracking entries", True, _conntrack, "modprobe nf_conntrack_netlink"),
     Trial("tracing through the rules", True, _trace, "modprobe nf_tables"),
     Trial("packet sockets", True, _packet_socket, "modprobe af_packet"),

@@ -66,6 +66,8 @@ def _held(rule: Rule, match: Match, packet: PacketView, choices: Choices) -> flo
             return _in_set(match, packet, choices)
         case ("rpfilter", option):
             return _reverse_path(rule, option, packet, choices)
+        case ("socket", "--transparent"):
+            return False  # a proxy's, for packets that are another's (IP_TRANSPARENT): there is none
         case ("statistic", "--probability"):
             return float(match.value)
         case ("recent", "--rcheck" | "--update"):

@@ -164,7 +164,7 @@ class _Walker:
             case "SNAT":
                 to = _destination(rule.target_options, "--to-source")
                 return _Step(replace(hit, snat=to, random_port="random" in rule.target_options), "ACCEPT")
-            case "NOTRACK":
+            case "CT" | "NOTRACK" if rule.target == "NOTRACK" or "--notrack" in rule.target_options.split():
                 return _Step(replace(hit, packet=replace(hit.packet, ctstate="UNTRACKED")), "continue")
             case target if target in PASSING:
                 return _Step(hit, "continue")

@@ -16,6 +16,11 @@ ORDER: tuple[tuple[str, str], ...] = (
         "packet must meet the policies before anybody accepts it",
     ),
     (
+        "cilium",
+        "cilium-agent PREPENDS its jumps (prepend-iptables-chains): what it accepts for its Pods and its proxies is to "
+        "be dropped by nobody else",
+    ),
+    (
         "kube-proxy",
         "kube-proxy PREPENDS its jumps whenever it finds them missing, so they end up above what CNIs append",
     ),

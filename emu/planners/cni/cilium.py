@@ -26,6 +26,7 @@ KERNEL OBJECTS, on each Node
     routes    ROUTER dev cilium_host scope link; the Node's range and, with mtu 1450, those of other Nodes via ROUTER
     programs  cil_from_container (lxc… ingress), cil_from_host (cilium_host egress), cil_from_overlay and cil_to_overlay
               (cilium_vxlan), cil_from_netdev and cil_to_netdev (eth0)
+    chains    CILIUM_…, for the Node's own traffic (cilium_rules)
     maps      cilium_lxc, cilium_ipcache; written by the programs: cilium_ct4_global, cilium_snat_v4 (`emu bpf`)
     in a Pod  eth0 with a /32; ROUTER dev eth0 scope link, default via ROUTER mtu 1450
 
@@ -41,7 +42,7 @@ LIMITS
     no policies, and tell what they decide in a ring buffer; what Cilium writes into the text of its programs is here in
     the map cilium_config. One set of programs is attached at all lxc…, so the sender is found by its address.
     One map of connections where Cilium has two, of TCP and of the rest; they are counted, as with bpf.ctAccounting.
-    Not there: the health endpoint, Cilium's own iptables chains (CILIUM_…), IPv6, encryption, Hubble, NodePort at tc.
+    Not there: the health endpoint, the DNS proxy and its TPROXY rules, IPv6, encryption, Hubble, NodePort at tc.
     A packet in pieces is not masqueraded.
     Identities, endpoint ids and the router's address are drawn by Cilium and derived here.
     eBPF needs root.
@@ -64,10 +65,10 @@ from emu.api.wrong import Wrong, shown
 from emu.cluster.model import Cluster, Node, Pod
 from emu.memo import Memo
 from emu.plan.ebpf import MapEntry
-from emu.plan.merge import Fragment
+from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl, TcProgram, Vxlan
 from emu.planners import choices
-from emu.planners.cni import cilium_identity, cilium_maps
+from emu.planners.cni import cilium_identity, cilium_maps, cilium_rules
 from emu.planners.cni.cilium_maps import Home
 
 NAME = "cilium"
@@ -101,6 +102,7 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
     homes = tuple(_home(node, cluster) for node in cluster.nodes)
     native = next(network for network in cluster.pod_ranges if isinstance(network, IPv4Network))
     for home in homes:
+        yield Rules(home.node, cilium_rules.PART)
         yield _node((cluster.name, home.node), home, homes, cluster.seed, mtu, tunnel, native)
     yield from cilium_maps.plan(cluster, homes, tunnel)
     routers = {home.node: home.router for home in homes}

@@ -12,6 +12,7 @@ from emu import planners
 from emu.api.topology import Cni, Proxy
 from emu.api.wrong import Wrong
 from emu.cluster.model import Cluster
+from emu.netfilter import text
 from emu.plan import diff, render
 from emu.plan.ebpf import MapEntry, SocketProgram
 from emu.plan.model import NetnsPlan
@@ -82,6 +83,28 @@ def test_a_pod_has_a_route_to_the_router_and_a_default_route_with_room_for_the_t
         "default via 10.244.1.1 dev eth0 mtu 1450",
     ]
     assert render.route(shipped.plan(NATIVE).netns["default.client"].routes[1]) == "default via 10.244.1.1 dev eth0"
+
+
+def test_the_agents_chains_are_as_it_leaves_them_and_before_those_of_others() -> None:
+    """As iptables-save prints them on a Node of Cilium 1.17 with BPF masquerading."""
+    saved = [line for table in shipped.plan(FOLDER).netns["node1"].tables for line in text.save(table).splitlines()]
+    assert [line for line in saved if "-j CILIUM" in line and "OUTPUT" in line] == [
+        '-A OUTPUT -m comment --comment "cilium-feeder: CILIUM_OUTPUT_raw" -j CILIUM_OUTPUT_raw',
+        '-A OUTPUT -m comment --comment "cilium-feeder: CILIUM_OUTPUT_nat" -j CILIUM_OUTPUT_nat',
+        '-A OUTPUT -m comment --comment "cilium-feeder: CILIUM_OUTPUT" -j CILIUM_OUTPUT',
+    ]
+    assert [line for line in saved if line.startswith(("-A CILIUM_PRE_mangle", "-A CILIUM_OUTPUT "))] == [
+        "-A CILIUM_PRE_mangle ! -o lo -m socket --transparent -m mark ! --mark 0xe00/0xf00 "
+        '-m mark ! --mark 0x800/0xf00 -m comment --comment "cilium: any->pod redirect proxied traffic to host proxy" '
+        "-j MARK --set-xmark 0x200/0xffffffff",
+        '-A CILIUM_OUTPUT -m mark --mark 0xa00/0xe00 -m comment --comment "cilium: ACCEPT for proxy traffic" -j ACCEPT',
+        "-A CILIUM_OUTPUT -m mark --mark 0x800/0xe00 "
+        '-m comment --comment "cilium: ACCEPT for l7 proxy upstream traffic" -j ACCEPT',
+        "-A CILIUM_OUTPUT -m mark ! --mark 0xd00/0xf00 -m mark ! --mark 0xe00/0xf00 -m mark ! --mark 0x400/0xf00 "
+        "-m mark ! --mark 0xa00/0xe00 -m mark ! --mark 0x800/0xe00 -m mark ! --mark 0xf00/0xf00 "
+        '-m comment --comment "cilium: host->any mark as from host" -j MARK --set-xmark 0xc00/0xf00',
+    ]
+    assert not any(line.startswith(("-A CILIUM_POST_nat", "-A CILIUM_PRE_nat")) for line in saved)
 
 
 def test_there_is_no_rule_of_kube_proxy() -> None:
