@@ -22,6 +22,7 @@ from emu.kernel import (
     conntrack,
     daemons,
     firewall,
+    ipvs,
     limits,
     maps,
     netlink_links,
@@ -46,11 +47,14 @@ from emu.netfilter.model import IpSet
 from emu.plan import diff, expectations, foreign, render
 from emu.plan.drift import Drift
 from emu.plan.ebpf import LAYOUTS, MapEntry, SocketProgram
+from emu.plan.ipvs import RealServer, VirtualService
 from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Sysctl, TcProgram
 
 log = logging.getLogger(__name__)
 
 _DESCRIPTORS = 65536
+#: What is not made by rtnetlink, or has been before the rest.
+_BY_OTHERS = (Link, Sysctl, IpSet, TcProgram, SocketProgram, MapEntry, VirtualService, RealServer)
 
 
 class Kernel:
@@ -87,6 +91,7 @@ class Kernel:
             limits.check(new, self._limits)
         daemons.check_tools(change.new for change in changes.netns if change.new and change.daemons)
         programs.check(changes)
+        ipvs.check(changes)
         self._plan = new
         gone = [change for change in changes.netns if change.new is None]
         staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: diff.NETNS_ORDER[c.new.kind])  # type: ignore[union-attr]
@@ -202,7 +207,8 @@ class Kernel:
         handle = self._handles[change.name]
         handle.refresh()
         doomed = [v for v in change.removed if isinstance(v, Link) and v.name in handle.indexes]
-        rest = (value for value in change.removed if not isinstance(value, Link | IpSet | MapEntry))
+        ipvs.remove(handle.netns, [v for v in change.removed if isinstance(v, ipvs.Value)])
+        rest = (value for value in change.removed if not isinstance(value, Link | IpSet | MapEntry | ipvs.Value))
         entries = [value for value in change.removed if isinstance(value, MapEntry)]
         maps.remove(handle, entries)
         self.sockets.remove(change.name, entries)
@@ -288,11 +294,12 @@ class Kernel:
         acts = [Act(netlink_links.up(netlink_links.LOOPBACK), "ip link set lo up")] if change.old is None else []
         acts += first
         for value in change.added:
-            if not isinstance(value, Link | Sysctl | IpSet | TcProgram | SocketProgram | MapEntry):
+            if not isinstance(value, _BY_OTHERS):
                 acts.append(values.addition(handle, value))
         handle.execute(acts)
         maps.write(handle, [value for value in change.added if isinstance(value, MapEntry)])
         programs.attach(handle, [value for value in change.added if isinstance(value, TcProgram)])
+        ipvs.change(handle.netns, change, [value for value in change.added if isinstance(value, ipvs.Value)])
 
     def _restore(self, changes: Sequence[NetnsChange], variant: str) -> None:
         for change in changes:

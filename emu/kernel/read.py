@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 
-from emu.kernel import firewall, maps, netlink_links, netlink_routes, netns, programs, sysctls
+from emu.kernel import firewall, ipvs, maps, netlink_links, netlink_routes, netns, programs, sysctls
 from emu.kernel.handle import Handle
 from emu.kernel.netlink import attributes
 from emu.kernel.netlink_routes import PROTOCOLS, SCOPES, TYPES
@@ -46,12 +46,13 @@ ELSEWHERE = "another netns"
 
 
 def read(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], variant: str) -> NetnsPlan:
-    """What is there of what `plan` speaks of: the sysctls and iptables families are those it names, and of sets
-    it is read only if it names some."""
+    """What is there of what `plan` speaks of: the sysctls and iptables families are those it names, and sets and
+    IPVS's services are read only if it names some."""
     handle.refresh()
     names = {index: name for name, index in handle.indexes.items()}
     with netns.entered(handle.netns):
         found_sysctls = tuple(sysctls.read(sysctl.key for sysctl in plan.sysctls))
+    balancer = ipvs.read(handle.netns) if plan.virtual_services else ipvs.Balancer()
     return replace(
         plan,
         links=tuple(_links(plan, handle, handles, names)),
@@ -64,6 +65,8 @@ def read(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], variant
         sets=firewall.saved_sets(handle.netns) if plan.sets else (),
         programs=tuple(programs.there(handle, plan.programs)),
         maps=tuple(maps.there(handle, plan.maps)),
+        virtual_services=balancer.services,
+        real_servers=balancer.servers,
         tables=tuple(_tables(plan, handle, variant)),
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from emu.errors import MissingFeature
-from emu.kernel import process, programs
+from emu.kernel import ipvs, process, programs
 
 ETH_P_ALL = 3
 
@@ -60,7 +60,7 @@ TOOLS = (
 
 MODULES = (
     Module("ipip", "NET_IPIP", "Calico IPIP (then by eBPF)"),
-    Module("ip_vs", "IP_VS", "kube-proxy in ipvs mode"),
+    Module("ip_vs", "IP_VS", "virtual addresses of Docker's Swarm, kube-proxy in ipvs mode"),
     Module("dummy", "DUMMY", "kube-ipvs0, nodelocaldns"),
     Module("sch_netem", "NET_SCH_NETEM", "delay and loss on links"),
     Module("8021q", "VLAN_8021Q", "VLAN fabrics"),
@@ -195,4 +195,10 @@ TRIALS = (
     Trial("eBPF", False, _bpf, "run as root"),
     Trial("eBPF datapath (cni: cilium)", False, programs.datapath, "run as root"),
     Trial("IPIP tunnels", False, programs.ipip, "modprobe ipip, or run as root"),
+    Trial(
+        "IPVS (cni: docker-swarm, endpoint_mode: vip)",
+        False,
+        ipvs.tried,
+        "modprobe -a ip_vs ip_vs_rr xt_ipvs, and run as root; or endpoint_mode: dnsrr",
+    ),
 )

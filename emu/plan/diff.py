@@ -9,6 +9,7 @@ from typing import Any
 from emu.netfilter.model import IpSet, Table
 from emu.plan import ebpf
 from emu.plan.ebpf import MapEntry, SocketProgram
+from emu.plan.ipvs import RealServer, VirtualService
 from emu.plan.model import (
     Address,
     Changes,
@@ -29,9 +30,10 @@ from emu.plan.model import (
 
 _VALUES = (
     *("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls", "sets"),
-    *("programs", "maps"),
+    *("programs", "maps", "virtual_services", "real_servers"),
 )
 NETNS_ORDER = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NETWORK: 2, NetnsKind.NODE: 3, NetnsKind.POD: 4}
+_OF_NO_LINK = (Link, PolicyRule, IpSet, SocketProgram, MapEntry, VirtualService, RealServer)
 # A port needs its bridge and a VXLAN link the device below it, so they are made in this order.
 _LINK_ORDER = {"bridge": 0, "dummy": 1, "veth": 2}
 
@@ -104,6 +106,8 @@ def in_order(plan: NetnsPlan) -> Iterator[object]:
     yield from plan.fdb
     yield from plan.maps
     yield from plan.programs
+    yield from plan.virtual_services
+    yield from plan.real_servers
 
 
 def key(value: Any) -> Hashable:
@@ -134,6 +138,10 @@ def key(value: Any) -> Hashable:
             return ("rule", value)
         case IpSet():
             return ("set", value.name)
+        case VirtualService():
+            return ("virtual service", value.taken)
+        case RealServer():
+            return ("real server", value.taken, value.address, value.port)
     raise TypeError(type(value))
 
 
@@ -146,7 +154,7 @@ def link_of(value: Any) -> str:
         return "" if name in ("all", "default") else name
     if isinstance(value, Refusal):
         return value.route.dev
-    return "" if isinstance(value, Link | PolicyRule | IpSet | SocketProgram | MapEntry) else value.dev
+    return "" if isinstance(value, _OF_NO_LINK) else value.dev
 
 
 def told_of(value: Any) -> frozenset[str]:

@@ -11,6 +11,7 @@ from emu.netfilter import normal
 from emu.netfilter.model import IpSet, Table
 from emu.plan import diff, ebpf, expectations, render
 from emu.plan.ebpf import MapEntry, SocketProgram
+from emu.plan.ipvs import RealServer, VirtualService
 from emu.plan.model import (
     Address,
     Daemon,
@@ -250,6 +251,10 @@ def name_of(value: object) -> str:
             return f"socket program {value.hook}"
         case MapEntry():
             return f"map {value.map}, key {ebpf.key_text(value.map, value.key)}"
+        case VirtualService():
+            return f"IPVS service {value.taken}"
+        case RealServer():
+            return f"IPVS server {value.end} of {value.taken}"
     return str(value)
 
 

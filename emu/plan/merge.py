@@ -39,6 +39,8 @@ JOINED = (
     "sets",
     "programs",
     "maps",
+    "virtual_services",
+    "real_servers",
     "daemons",
     "expected",
 )

@@ -15,6 +15,7 @@ from emu.netfilter.model import IpSet, Rule, Table
 from emu.plan.attachment import Attachment
 from emu.plan.dns import DnsZone
 from emu.plan.ebpf import MapEntry, SocketProgram, TcProgram
+from emu.plan.ipvs import RealServer, VirtualService
 
 
 class Role(StrEnum):
@@ -305,6 +306,8 @@ class NetnsPlan:
     sets: tuple[IpSet, ...] = ()  # what the tables' rules ask; there before them, gone after them
     programs: tuple[TcProgram | SocketProgram, ...] = ()
     maps: tuple[MapEntry, ...] = ()  # of the programs
+    virtual_services: tuple[VirtualService, ...] = ()  # of IPVS
+    real_servers: tuple[RealServer, ...] = ()  # behind them
     tables: tuple[Table, ...] = ()  # merged rulesets, complete
     daemons: tuple[Daemon, ...] = ()
     expected: tuple[Expected, ...] = ()  # beside `routes`: what the daemons will bring
@@ -338,7 +341,7 @@ class NetnsChange:
     old: NetnsPlan | None
     new: NetnsPlan | None
     # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl, IpSet, TcProgram,
-    # SocketProgram, MapEntry
+    # SocketProgram, MapEntry, VirtualService, RealServer
     added: tuple[object, ...] = ()
     removed: tuple[object, ...] = ()
     tables: tuple[tuple[Table | None, Table | None], ...] = ()

@@ -11,9 +11,10 @@ from typing import Any
 from emu.netfilter import sets
 from emu.netfilter import text as rules_text
 from emu.netfilter.model import IpSet, Table
-from emu.plan import diff, ebpf, render_ebpf
+from emu.plan import diff, ebpf, ipvs, render_ebpf
 from emu.plan.attachment import Attachment
 from emu.plan.ebpf import MapEntry, SocketProgram
+from emu.plan.ipvs import RealServer, VirtualService
 from emu.plan.model import (
     Address,
     Daemon,
@@ -72,6 +73,8 @@ def line(netns: str, change: object, *, remove: bool = False, exists: bool = Fal
             return render_ebpf.attached(change, remove=remove)
         case MapEntry():
             return render_ebpf.map_entry(netns, change, remove=remove)
+        case VirtualService() | RealServer():
+            return ipvs.command(change, remove=remove, exists=exists)
         case Table():
             return f"{restore_tool(change.family)} --table={change.name}"
         case Daemon():
