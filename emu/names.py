@@ -91,6 +91,11 @@ def network_netns(node: str, network: str) -> str:
     return f"{node}_1-{network[:10]}"
 
 
+def balancer_netns(node: str, network: str) -> str:
+    """The netns of an overlay network's load balancer on a Node, `lb_` and nine characters of its id there."""
+    return f"{node}_lb_{network[:9]}"
+
+
 def calico_veth(namespace: str, pod: str) -> str:
     """The Node's end of a Pod's link, as Calico's plugin names it: `cali` and 11 hex digits of SHA-1(`namespace.pod`).
     Source: projectcalico/calico libcalico-go/lib/backend/k8s/conversion, VethNameForWorkload."""

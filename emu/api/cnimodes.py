@@ -23,6 +23,7 @@ class CniMode:
     dns_replicas: int = 2  # default of dns.replicas
     nodes: Mapping[int, str] = field(default_factory=dict)  # default of ranges.nodes, by IP family
     pods: Mapping[int, str] = field(default_factory=dict)  # default of ranges.pods, by IP family
+    by_option: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)  # … with cni.options so
     shared_range: bool = False  # no Node has a part of ranges.pods of its own: each has all of it
     node_network: bool = False  # Pods are hosts of the Node network: ranges.pods is ranges.nodes
     first: int = 2  # of ipam shared: the number of the first address in the range that is given
@@ -73,6 +74,7 @@ CNI_MODES: tuple[CniMode, ...] = (
         proxy="none",
         dns_replicas=0,
         pods={4: "10.0.1.0/24"},
+        by_option={("endpoint_mode", "vip"): {"pods": "10.0.1.0/25", "services": "10.0.1.128/26"}},
         shared_range=True,
         resolver="127.0.0.11",
         kubelet=False,

@@ -3,7 +3,7 @@ every rule of it checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +149,22 @@ def _ranges(node: dict[str, Any], mode: CniMode) -> None:
         return
     versions = _versions(node)
     brought = {"nodes": mode.nodes, "pods": mode.pods}
+    chosen = _by_option(node, mode)
     for name, defaults in topologyrules.DEFAULT_RANGES.items():
         if ranges.get(name) is None and name == "pods" and mode.node_network:
             ranges[name] = list(ranges["nodes"]) if isinstance(ranges["nodes"], list) else ranges["nodes"]
         elif ranges.get(name) is None:
             own = brought.get(name, {})
             ranges[name] = [own.get(version, defaults[version]) for version in versions]
+            if name in chosen and versions == (4,):
+                ranges[name] = [chosen[name]]
         elif isinstance(ranges[name], str):
             ranges[name] = [each.strip() for each in ranges[name].split(",")]
+
+
+def _by_option(node: dict[str, Any], mode: CniMode) -> Mapping[str, str]:
+    cni = node.get("cni")
+    options = cni.get("options") if isinstance(cni, dict) else None
+    if not isinstance(options, dict):
+        return {}
+    return next((found for (key, value), found in mode.by_option.items() if options.get(key) == value), {})

@@ -29,16 +29,19 @@ from emu.kernel.netlink import (
 from emu.kernel.netns import Netns, entered, socket_in
 from emu.plan import diff, render
 from emu.plan.ipvs import WHOLE_ADDRESS, Forwarding, RealServer, Taken, VirtualService
-from emu.plan.model import Changes, IPAddress, NetnsChange
+from emu.plan.model import Changes, IPAddress, NetnsChange, Sysctl
+from emu.trace import balancer
+from emu.trace.model import Headers
 
 log = logging.getLogger(__name__)
 
-MODULE = "/sys/module/ip_vs"
+MODULE, SYSCTLS = "/sys/module/ip_vs", "net.ipv4.vs."
 _FAMILY = "IPVS"
 _NETLINK_GENERIC, _CTRL, _CTRL_GETFAMILY, _CTRL_ID, _CTRL_NAME = 16, 0x10, 3, 1, 2
 _NEW_SERVICE, _SET_SERVICE, _DEL_SERVICE, _GET_SERVICE, _NEW_DEST, _SET_DEST, _DEL_DEST, _GET_DEST = range(1, 9)
 _ATTR_SERVICE, _ATTR_DEST = 1, 2
-_SVC_AF, _SVC_PROTOCOL, _SVC_ADDR, _SVC_PORT, _SVC_FWMARK, _SVC_SCHED, _SVC_FLAGS, _SVC_TIMEOUT, _SVC_NETMASK = range(1, 10)
+_SVC_AF, _SVC_PROTOCOL, _SVC_ADDR, _SVC_PORT, _SVC_FWMARK = range(1, 6)
+_SVC_SCHED, _SVC_FLAGS, _SVC_TIMEOUT, _SVC_NETMASK = range(6, 10)
 _DEST_ADDR, _DEST_PORT, _DEST_FWD, _DEST_WEIGHT, _DEST_UPPER, _DEST_LOWER, _DEST_AF = 1, 2, 3, 4, 5, 6, 11
 _PERSISTENT = 0x1
 _FLAGS = {"ops": 0x4, "flag-1": 0x8, "flag-2": 0x10, "flag-3": 0x20}
@@ -69,11 +72,12 @@ def has_module() -> bool:
 
 def check(changes: Changes) -> None:
     """Before the first effect. Raises HostError."""
-    added = (value for change in changes.netns for value in change.added)
-    wanted = next((value for value in added if isinstance(value, VirtualService)), None)
-    if wanted is None:
-        return
-    require(f"IPVS ({wanted})")
+    if any(_wants(value) for change in changes.netns for value in change.added):
+        require("IPVS")
+
+
+def _wants(value: object) -> bool:
+    return isinstance(value, VirtualService) or (isinstance(value, Sysctl) and value.key.startswith(SYSCTLS))
 
 
 def require(what: str) -> None:
@@ -322,3 +326,17 @@ def _connection(words: Sequence[str]) -> Connected:
 
 def _address(text: str) -> IPAddress:
     return ip_address(text.strip("[]")) if ":" in text else ip_address(int(text, 16))
+
+
+def chosen(netns: Netns, headers: Headers, mark: int) -> str:
+    """In the words of `trace.balancer`; "" if no connection is of such a packet, or its service is gone."""
+    ends = (headers.proto, (headers.src, headers.sport), (headers.dst, headers.dport))
+    server = next((each.server for each in connections(netns) if each[:3] == ends), None)
+    found = read(netns) if server else Balancer()
+    asked = Taken(family=headers.dst.version, protocol=headers.proto, address=headers.dst, port=headers.dport)
+    for taken in (Taken(family=headers.dst.version, mark=mark), asked):
+        for service in (each for each in found.services if each.taken == taken):
+            for each in (each for each in found.servers if each.taken == taken):
+                if server == (each.address, each.port or headers.dport):
+                    return balancer.text(service, each)
+    return ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 
-from emu.kernel import conntrack, sockets, tracing_tunnels
+from emu.kernel import conntrack, ipvs, sockets, tracing_tunnels
 from emu.kernel.conntrack import Entry, Tuple
 from emu.kernel.netns import Netns
 from emu.kernel.tracing_ebpf import DecisionTrace
@@ -108,6 +108,11 @@ class KernelLookup:
         own = int.from_bytes(sockets.cookie(self._netns_of(flow.netns)), sys.byteorder)
         found = [each for each in self._programs.sockets(own) if each.flow and _connects(each.flow, flow)]
         return tuple({each.entry.map: each for each in found}.values())
+
+    def balanced(self, netns: str, headers: Headers, mark: int) -> str:
+        """The service that has taken a packet with these headers, and the server of its connection:
+        `FWM  258 rr -> 10.0.1.3:0 Masq 1`"""
+        return ipvs.chosen(self._netns_of(netns), headers, mark)
 
     def _ask(self, netns: str) -> Asker:
         if netns not in self._askers:

@@ -68,6 +68,8 @@ def _held(rule: Rule, match: Match, packet: PacketView, choices: Choices) -> flo
             return _reverse_path(rule, option, packet, choices)
         case ("socket", "--transparent"):
             return False  # a proxy's, for packets that are another's (IP_TRANSPARENT): there is none
+        case ("ipvs", "--ipvs"):
+            return packet.balanced
         case ("statistic", "--probability"):
             return float(match.value)
         case ("recent", "--rcheck" | "--update"):

@@ -85,6 +85,7 @@ class PacketView:
     ctstate: str = "NEW"
     is_local_src: bool = False
     is_local_dst: bool = False
+    balanced: bool = False  # IPVS has sent it on
 
 
 #: The kernel's own chains of each table, in the order `iptables-save` lists them. Source: iptables(8), TABLES.

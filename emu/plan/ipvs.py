@@ -48,8 +48,9 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualService:
-    """`persistent_s`: who has come before goes to the same server within so many seconds; 0: not so. `persistent_prefix`:
-    clients of such a network count as one; None: each for itself. `flags`: flag-1 to flag-3 of its scheduler, ops."""
+    """`persistent_s`: who has come before goes to the same server within so many seconds; 0: not so.
+    `persistent_prefix`: clients of such a network count as one; None: each for itself. `flags`: flag-1 to flag-3, which
+    mean what its scheduler says, and ops."""
 
     taken: Taken
     scheduler: str = "rr"

@@ -11,6 +11,7 @@ from emu.cluster.podfiles import resolver
 from emu.cluster.services import SERVICE_NAME
 from emu.memo import by_identity
 from emu.plan.dns import DnsEndpoint, DnsPort, DnsService, DnsZone
+from emu.planners import cni
 
 CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"
 
@@ -41,14 +42,17 @@ def zone(cluster: Cluster) -> DnsZone:
 def _embedded(
     cluster: Cluster, services: Sequence[Service], slices: Sequence[EndpointSlice]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """As Docker knows them: a container by its name; a service, whose endpoint mode is dnsrr, by its name and by
-    tasks.NAME, for which its containers' addresses stand. Outside namespace default it is of a stack: `STACK_NAME`."""
+    """As Docker knows them: a container by its name; a service by tasks.NAME, for which its containers' addresses
+    stand, and by its name: for its virtual address, or with endpoint mode dnsrr for the same as tasks.NAME. Outside
+    namespace default it is of a stack: `STACK_NAME`."""
+    virtual = cni.vips(cluster)
     there = {address for pod in cluster.pods for address in map(str, pod.addresses)}
     for service in _services(services, slices):
         name = _in_stack(service.namespace, service.name)
         addresses = tuple(each.address for each in service.endpoints if each.address in there)
         if addresses:
-            yield name, addresses
+            vip = virtual.get((service.namespace, service.name))
+            yield name, (str(vip),) if vip else addresses
             yield f"tasks.{name}", addresses
     for pod in cluster.pods:
         yield _in_stack(pod.namespace, pod.name), tuple(map(str, pod.addresses))

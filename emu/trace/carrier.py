@@ -1,11 +1,12 @@
-"""The simulator, as what carries a packet part of its way for it sees it: programs at tc, tunnels."""
+"""The simulator, as what carries a packet part of its way for it sees it: programs at tc, tunnels, IPVS."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from emu.plan.model import Link
+from emu.plan.model import Link, Route
 from emu.trace.conntrack import Conntrack
+from emu.trace.firewall import At, Choose
 from emu.trace.model import CauseKind, Direction
 from emu.trace.packet import Journey, Packet
 from emu.trace.world import Machine, World
@@ -14,6 +15,7 @@ from emu.trace.world import Machine, World
 class Carrier(Protocol):
     world: World
     way: Journey
+    choose: Choose
     masqueraded: dict[str, Conntrack]
 
     def output(self, machine: Machine, packet: Packet) -> None: ...
@@ -21,4 +23,7 @@ class Carrier(Protocol):
     def receive(self, machine: Machine, link: Link, packet: Packet) -> None: ...
     def redirect_to_neighbor(self, machine: Machine, dev: str, packet: Packet, iif: str = "") -> None: ...
     def seen(self, machine: Machine, link: Link, packet: Packet, direction: Direction, optional: str = "") -> None: ...
+    def hook(self, machine: Machine, packet: Packet, at: At) -> bool: ...
+    def leave(self, machine: Machine, packet: Packet, route: Route) -> None: ...
+    def fail(self, machine: Machine, packet: Packet, note: str, reason: str) -> None: ...
     def because(self, kind: CauseKind, machine: Machine, text: str, effect: str) -> None: ...

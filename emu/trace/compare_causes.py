@@ -9,6 +9,11 @@ from emu.netfilter import normal, parse
 from emu.trace.decisions import comparable
 from emu.trace.model import Cause, CauseKind, Difference, Leg
 
+#: Told with what was found, which must be the predicted.
+_CHOSEN = {
+    CauseKind.EBPF: "no program found the expected entry",
+    CauseKind.IPVS: "IPVS did not choose as expected",
+}
 _LOOKED_UP = (CauseKind.ROUTE, CauseKind.NEIGHBOR, CauseKind.FDB)
 
 
@@ -23,7 +28,7 @@ def missing_cause(leg: str, expected: Leg, got: Leg, asked: Collection[str]) -> 
         if missing:
             return _difference(leg, got, netns, f"the packet did not match the expected rule {missing[0]}")
     if unfound := _unfound(expected, got, asked):
-        return _difference(leg, got, unfound.netns, f"no program found the expected entry: {unfound.text}")
+        return _difference(leg, got, unfound.netns, f"{_CHOSEN[unfound.kind]}: {unfound.text}")
     for netns, kind in _kinds(expected) - _kinds(got) if got.hops else ():
         if netns in asked:
             return _difference(leg, got, netns, f"the kernel has no {kind} for the packet, which was predicted")
@@ -32,12 +37,16 @@ def missing_cause(leg: str, expected: Leg, got: Leg, asked: Collection[str]) -> 
 
 def _unfound(expected: Leg, got: Leg, asked: Collection[str]) -> Cause | None:
     """What programs at sockets find is told of packets too that nobody saw."""
-    told = {(cause.netns, comparable(cause)) for cause in _causes(got) if cause.kind is CauseKind.EBPF}
+    told = {(cause.netns, _found(cause)) for cause in _causes(got) if cause.kind in _CHOSEN}
     for cause in _causes(expected):
-        wanted = cause.kind is CauseKind.EBPF and cause.netns in asked and (got.hops or cause in expected.origin)
-        if wanted and (cause.netns, comparable(cause)) not in told:
+        wanted = cause.kind in _CHOSEN and cause.netns in asked and (got.hops or cause in expected.origin)
+        if wanted and (cause.netns, _found(cause)) not in told:
             return cause
     return None
+
+
+def _found(cause: Cause) -> str:
+    return comparable(cause) if cause.kind is CauseKind.EBPF else cause.text
 
 
 def _kinds(leg: Leg) -> set[tuple[str, CauseKind]]:

@@ -89,6 +89,7 @@ class Entry:
     mark: int = 0
     destination_decided: bool = False  # the nat table is asked once for each
     source_decided: bool = False
+    balanced: bool = False  # it is IPVS that has given it its server: no NAT by rules
 
     def __str__(self) -> str:
         """As `conntrack -L` prints it."""

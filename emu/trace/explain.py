@@ -13,6 +13,7 @@ from emu.addressing import EVERYTHING
 from emu.plan import expectations
 from emu.plan.model import IPAddress, IPNetwork, NetnsKind, Plan, Role
 from emu.trace.addresses import address, unanswered
+from emu.trace.balancer import became
 from emu.trace.causes import NO_WAY, caused, effect_of, ended, endpoint_of, in_order, sent_on, some, telling, up_to
 from emu.trace.changed import endpoint
 from emu.trace.conntrack import ICMP, Tracked, tuple_of
@@ -49,6 +50,7 @@ class Lookup(Protocol):
     def rules(self, netns: str, headers: Headers) -> tuple[str, ...]: ...
     def decisions(self, netns: str) -> tuple[Decision, ...]: ...
     def chosen(self, flow: Flow) -> tuple[Decision, ...]: ...
+    def balanced(self, netns: str, headers: Headers, mark: int) -> str: ...
 
 
 def explain(path: Path, plan: Plan, lookup: Lookup, flow: Flow | None = None) -> Path:
@@ -77,9 +79,28 @@ class _Asking:
             rules = (*waiting, *(self._rules(hop.point.netns, _going(hop)) if _comes_in(hop) else ()))
             rules, waiting = up_to(rules) if _goes_up(hop, after) else (rules, ())
             rules = tuple(telling(cause, hop, after) for cause in rules)
-            hops.append(replace(hop, causes=in_order(rules, tuple(self._step(hop, after, rules, reply)))))
+            hops.append(replace(hop, causes=self._behind(hop, after, rules, reply)))
         told = replace(leg, hops=tuple(hops), origin=tuple(self._origin(leg.hops[0])))
         return ended(told)
+
+    def _behind(self, hop: Hop, after: Hop | None, rules: Sequence[Cause], reply: bool) -> tuple[Cause, ...]:
+        """All that led on from here. What IPVS has sent on begins anew there, with OUTPUT."""
+        if after is None or not (balanced := tuple(self._balanced(hop, after, rules))):
+            return in_order(rules, tuple(self._step(hop, after, rules, reply)))
+        sent = replace(hop.inner, dst=after.inner.dst, dport=after.inner.dport)
+        known = {cause.text for cause in rules}
+        new = (each for each in self._rules(hop.point.netns, sent) if each.text not in known)
+        further = tuple(telling(each, hop, after) for each in new)
+        on = tuple(self._routed(hop.point.netns, "", after.point.ifname, after.inner, after.inner))
+        return (*rules, *balanced, *in_order(further, on))
+
+    def _balanced(self, hop: Hop, after: Hop, rules: Sequence[Cause]) -> Iterator[Cause]:
+        """Through a virtual service of this netns: the server it was given."""
+        netns, turned = hop.point.netns, (hop.direction, after.direction) == (Direction.IN, Direction.OUT)
+        if turned and after.point.netns == netns and self.plan.netns[netns].virtual_services:
+            mark = mark_of((cause.text for cause in rules), 0)
+            text = self.lookup.balanced(netns, hop.inner, mark)
+            yield from some(CauseKind.IPVS, netns, text, became(endpoint(after.inner.dst, after.inner.dport)))
 
     def unsent(self, leg: Leg, flow: Flow, chosen: Sequence[Decision] = ()) -> Leg:
         """Seen nowhere: a program has refused it, or no route, or nobody whose MAC could be asked for."""
@@ -298,7 +319,7 @@ def _goes_up(hop: Hop, after: Hop | None) -> bool:
 def _comes_in(hop: Hop) -> bool:
     """Where a packet enters a netns' IP. On a bridge it has been filtered at the port already; so it is on a fabric's
     switches, which do not look into tunnels, if they filter."""
-    entrances = (Role.HOST_VETH, Role.TUNNEL, Role.FABRIC)
+    entrances = (Role.HOST_VETH, Role.POD_ETH, Role.TUNNEL, Role.FABRIC)
     plain = hop.point.role in entrances or (hop.point.role is Role.UPLINK and not hop.encapsulation)
     return plain and hop.direction is Direction.IN
 

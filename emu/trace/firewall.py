@@ -93,6 +93,7 @@ class Firewall:
             mark=packet.mark,
             connmark=packet.entry.mark if packet.entry else 0,
             ctstate=state,
+            balanced=packet.entry is not None and packet.entry.balanced,
         )
         asked = [table for table in tables if table.name != "nat" or _asks_nat(packet, at)]
         outcomes = tuple(walk(asked, at.hook, view, _choices(machine)))
@@ -129,7 +130,7 @@ def _state(packet: Packet) -> str:
     if packet.about:
         return "RELATED" if entry else "INVALID"
     assert entry is not None
-    nat = [name for name, on in (("DNAT", entry.dnat), ("SNAT", entry.snat)) if on]
+    nat = [name for name, on in (("DNAT", entry.dnat and not entry.balanced), ("SNAT", entry.snat)) if on]
     return ",".join(["ESTABLISHED" if packet.reply else "NEW", *nat])
 
 

@@ -30,6 +30,7 @@ class _Kinds:
         pods = [pod for pod in cluster.pods if names.pod_netns(pod.namespace, pod.name) in plan.netns]
         self.pods = sorted(pods, key=lambda pod: pod.namespace == _SYSTEM)
         self.unproxied = cluster.topology.proxy.mode == "none"
+        self.borne = {each.address.ip for space in plan.netns.values() for each in space.addresses}
         self.family = cluster.families[0] if cluster.families else 4
         self._uplinks = {node.name: node.addresses for node in cluster.nodes}
 
@@ -53,7 +54,11 @@ class _Kinds:
     def _services(self) -> Iterator[Flow]:
         frontends = [f for f in self.cluster.frontends if f.cluster_ip.version == self.family]
         if self.unproxied:
-            for frontend in frontends[:1]:
+            virtual = [f for f in frontends if f.cluster_ip in self.borne and self._pod_backends(f)]
+            for frontend in virtual[:1]:
+                yield from self._to_service("Pod to Service", frontend)
+            yield from self._hairpin(virtual)
+            for frontend in [f for f in frontends if f not in virtual][:1]:
                 yield from self._to_service("Pod to a Service, which nothing translates", frontend)
             return
         served = [f for f in frontends if self._pod_backends(f) and f.service != "kube-dns"]

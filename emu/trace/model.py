@@ -91,6 +91,7 @@ class CauseKind(StrEnum):
     BRIDGE = "bridge"  # switched by a bridge
     TUNNEL = "tunnel"  # put into a tunnel, or taken out, by a link that looks nothing up
     EBPF = "ebpf"  # what a program found in a map
+    IPVS = "ipvs"  # the server that a virtual service has given it
     LINK = "link"  # the other end of a veth
     LOCAL = "local"  # delivered to, or made by, a socket here
 
@@ -99,8 +100,8 @@ class CauseKind(StrEnum):
 class Cause:
     """Why a packet went on as it did, between this hop and the next. `text` is what the real tool would show:
     a rule as `iptables-save` writes it (with `-t table`), a route as `ip route` prints it, a neighbor as `ip neigh`,
-    an FDB entry as `bridge fdb`, a tunnel as `ip tunnel` or, by eBPF, `tc filter`; of a program that looks things up,
-    its name and the entry of the map. `effect` says what it did:
+    an FDB entry as `bridge fdb`, a virtual service and its server as `ipvsadm -Ln`, a tunnel as `ip tunnel` or, by
+    eBPF, `tc filter`; of a program that looks things up, its name and the entry of the map. `effect` says what it did:
     "DNAT to 10.244.2.3:80", "to flannel.1"."""
 
     kind: CauseKind

@@ -13,7 +13,7 @@ from __future__ import annotations
 from emu.netfilter.evaluate import Outcome
 from emu.plan import expectations, render
 from emu.plan.model import IPAddress, Link, Route
-from emu.trace import encapsulation, refusals, sizes, tunnels
+from emu.trace import balancer, encapsulation, refusals, sizes, tunnels
 from emu.trace.addresses import unanswered
 from emu.trace.changed import endpoint
 from emu.trace.conntrack import Conntrack
@@ -55,7 +55,7 @@ class Simulator:
             self.way.stop(f"{sizes.TOO_LONG}, mtu {mtu}")
             return
         before = (packet.headers.dst, packet.mark)
-        if not self._hook(machine, packet, At("OUTPUT", oif=machine.device(route))):
+        if not self.hook(machine, packet, At("OUTPUT", oif=machine.device(route))):
             return
         if before != (packet.headers.dst, packet.mark):  # ip_route_me_harder: the source stays as it was chosen
             again = machine.route(Query(packet.headers.dst, packet.headers.src, mark=packet.mark))
@@ -66,17 +66,17 @@ class Simulator:
         if route.type == "local":
             self._loop_back(machine, packet, route)
         else:
-            self._leave(machine, packet, route)
+            self.leave(machine, packet, route)
 
     def _loop_back(self, machine: Machine, packet: Packet, route: Route) -> None:
         """To an address of this netns: over lo, which is no capture point."""
         self.because(CauseKind.ROUTE, machine, route_text(route), "to a socket here, over lo")
         at = At("POSTROUTING", oif="lo", next_hop=packet.headers.dst)
-        if self._hook(machine, packet, at):
+        if self.hook(machine, packet, at):
             self._deliver(machine, packet, "lo")
 
     def _input(self, machine: Machine, dev: str, packet: Packet, prerouted: bool = False) -> None:
-        if not prerouted and not self._hook(machine, packet, At("PREROUTING", iif=dev)):
+        if not prerouted and not self.hook(machine, packet, At("PREROUTING", iif=dev)):
             return
         headers = packet.headers
         route = machine.route(Query(headers.dst, headers.src, iif=dev, mark=packet.mark))
@@ -86,7 +86,7 @@ class Simulator:
             self.way.stop(f"{self._label(machine)} does not forward, and {headers.dst} is not its own")
         elif route is None or route.type == "unreachable":
             note = "net" if route is None else "host"
-            self._fail(machine, packet, f"unreachable: {note}", f"{self._label(machine)} has no route to {headers.dst}")
+            self.fail(machine, packet, f"unreachable: {note}", f"{self._label(machine)} has no route to {headers.dst}")
         elif route.type != "unicast":
             self.because(CauseKind.ROUTE, machine, route_text(route), "dropped")
             self.way.stop(f"{self._label(machine)}: {route_text(route)}")
@@ -95,20 +95,20 @@ class Simulator:
 
     def _forward(self, machine: Machine, dev: str, packet: Packet, route: Route) -> None:
         if packet.headers.ttl <= 1:
-            self._fail(machine, packet, "time exceeded", "the TTL ran out")
+            self.fail(machine, packet, "time exceeded", "the TTL ran out")
             return
         if not self._passes(machine, packet, route, forwarded=True):
             return
         packet.lower_ttl()
-        if self._hook(machine, packet, At("FORWARD", iif=dev, oif=machine.device(route))):
-            self._leave(machine, packet, route)
+        if self.hook(machine, packet, At("FORWARD", iif=dev, oif=machine.device(route))):
+            self.leave(machine, packet, route)
 
-    def _leave(self, machine: Machine, packet: Packet, route: Route) -> None:
+    def leave(self, machine: Machine, packet: Packet, route: Route) -> None:
         dev = machine.device(route)
         next_hop = route.via or packet.headers.dst
         instead = expectations.instead(machine.plan, route.dst, packet.headers.dst)
         self.because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}{instead}")
-        if not self._hook(machine, packet, At("POSTROUTING", oif=dev, next_hop=next_hop)):
+        if not self.hook(machine, packet, At("POSTROUTING", oif=dev, next_hop=next_hop)):
             return
         if not self._passes(machine, packet, route, forwarded=False):
             return
@@ -119,7 +119,7 @@ class Simulator:
         mac = self._neighbor(machine, dev, next_hop)
         if mac is None:
             reason = unanswered(next_hop, f"{self._label(machine)}:{dev}")
-            self._fail(machine, packet, "unreachable: host", reason)
+            self.fail(machine, packet, "unreachable: host", reason)
             return
         packet.src_mac, packet.dst_mac = self.world.mac((machine.name, dev)), mac
         self.transmit(machine, dev, packet)
@@ -132,7 +132,7 @@ class Simulator:
         if forwarded:
             self.because(CauseKind.ROUTE, machine, route_text(route), f"to {dev}, which takes {mtu} bytes")
         reason = f"{self._label(machine)}:{dev} takes {mtu} bytes, and the packet has {sizes.longest(packet)}"
-        self._fail(machine, packet, sizes.told(packet, mtu), reason)
+        self.fail(machine, packet, sizes.told(packet, mtu), reason)
         return False
 
     def _neighbor(self, machine: Machine, dev: str, address: IPAddress) -> str | None:
@@ -152,10 +152,12 @@ class Simulator:
 
     def _deliver(self, machine: Machine, packet: Packet, dev: str) -> None:
         sizes.put_together(packet)
-        if not self._hook(machine, packet, At("INPUT", iif=dev)):
+        if not self.hook(machine, packet, At("INPUT", iif=dev)):
             return
         if packet.inside is not None:
             encapsulation.taken_out(self, machine, packet, packet.inside)
+            return
+        if balancer.taken(self, machine, packet):
             return
         shown = endpoint(packet.headers.dst, packet.headers.dport)
         self.because(CauseKind.LOCAL, machine, f"local {packet.headers.dst} dev {dev}", f"delivered to {shown}")
@@ -212,7 +214,7 @@ class Simulator:
         bridge = machine.links[port.master]
         filtered = machine.filters_bridged(packet.headers.dst.version)
         before = packet.headers.dst
-        if filtered and not self._hook(machine, packet, At("PREROUTING", iif=bridge.name)):
+        if filtered and not self.hook(machine, packet, At("PREROUTING", iif=bridge.name)):
             return
         if packet.headers.dst != before and not self._redirect(machine, bridge, packet):
             return
@@ -237,7 +239,7 @@ class Simulator:
         self.because(CauseKind.ROUTE, machine, route_text(route), f"stays on {bridge.name}: bridged, not routed")
         mac = self._neighbor(machine, bridge.name, route.via or headers.dst)
         if mac is None:
-            self._fail(machine, packet, "unreachable: host", unanswered(headers.dst, bridge.name))
+            self.fail(machine, packet, "unreachable: host", unanswered(headers.dst, bridge.name))
             return False
         packet.dst_mac = mac
         self.seen(machine, bridge, packet, Direction.OUT, UNCONFIRMED)
@@ -254,7 +256,7 @@ class Simulator:
         if came_by is not None and machine.filters_bridged(packet.headers.dst.version):
             forward = At("FORWARD", iif=bridge.name, oif=bridge.name)
             leave = At("POSTROUTING", oif=bridge.name, next_hop=packet.headers.dst)
-            if not self._hook(machine, packet, forward) or not self._hook(machine, packet, leave):
+            if not self.hook(machine, packet, forward) or not self.hook(machine, packet, leave):
                 return
             if packet.largest:
                 sizes.cut(packet, port.mtu)  # br_nf_dev_queue_xmit
@@ -284,7 +286,7 @@ class Simulator:
 
     # --- the rest -------------------------------------------------------------------------------------------------
 
-    def _hook(self, machine: Machine, packet: Packet, at: At) -> bool:
+    def hook(self, machine: Machine, packet: Packet, at: At) -> bool:
         """True if the packet goes on."""
         if at.hook == "PREROUTING" and packet.headers.dst.version in machine.tracks:
             sizes.put_together(packet)
@@ -305,10 +307,10 @@ class Simulator:
         if outcome.reject_with == "tcp-reset":
             self.way.error = (machine.name, refusals.refusal(packet))
         else:
-            self._fail(machine, packet, refusals.NOTES.get(outcome.reject_with, "unreachable: port"), reason)
+            self.fail(machine, packet, refusals.NOTES.get(outcome.reject_with, "unreachable: port"), reason)
         self.way.stop(reason, Verdict.REJECTED)
 
-    def _fail(self, machine: Machine, packet: Packet, note: str, reason: str) -> None:
+    def fail(self, machine: Machine, packet: Packet, note: str, reason: str) -> None:
         """Drops the packet and tells its sender by ICMP; never about an ICMP error or a tunnel's packet."""
         self.way.stop(reason)
         if packet.about is not None or packet.inside is not None:

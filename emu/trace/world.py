@@ -68,7 +68,7 @@ class Machine:
     @cached_property
     def _link_local(self) -> frozenset[tuple[str, IPAddress]]:
         """What IPv6 makes of the links' MACs. Several may have the same."""
-        if self._sysctls.get("net.ipv6.conf.all.disable_ipv6") == "1":
+        if self.sysctls.get("net.ipv6.conf.all.disable_ipv6") == "1":
             return frozenset()
         return frozenset((link.name, link_local(link.mac)) for link in self.plan.links if link.mac and not link.master)
 
@@ -81,7 +81,7 @@ class Machine:
         return address in self.local or address.is_loopback
 
     @cached_property
-    def _sysctls(self) -> dict[str, str]:
+    def sysctls(self) -> dict[str, str]:
         return {sysctl.key: sysctl.value for sysctl in self.plan.sysctls}
 
     def answers_for(self, dev: str, address: IPAddress) -> bool:
@@ -93,7 +93,7 @@ class Machine:
 
     def _proxies(self, dev: str) -> bool:
         keys = (f"net.ipv4.conf.{name}.proxy_arp" for name in ("all", dev.replace(".", "/")))
-        return any(self._sysctls.get(key) == "1" for key in keys)
+        return any(self.sysctls.get(key) == "1" for key in keys)
 
     def goes_back(self, src: IPAddress, iif: str, mark: int) -> bool:
         """Whether an answer to this source would leave by the device the packet came by (xt_rpfilter, strict)."""
@@ -122,7 +122,7 @@ class Machine:
 
     def forwards(self, version: int) -> bool:
         key = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"
-        return self._sysctls.get(key) == "1"
+        return self.sysctls.get(key) == "1"
 
     @cached_property
     def tracks(self) -> frozenset[int]:
@@ -131,7 +131,7 @@ class Machine:
 
     def filters_bridged(self, version: int) -> bool:
         """br_netfilter: bridged IP packets pass iptables."""
-        return self._sysctls.get(f"net.bridge.bridge-nf-call-ip{'6' if version == 6 else ''}tables") == "1"
+        return self.sysctls.get(f"net.bridge.bridge-nf-call-ip{'6' if version == 6 else ''}tables") == "1"
 
     @cached_property
     def neighbors(self) -> dict[tuple[str, IPAddress], Neighbor]:

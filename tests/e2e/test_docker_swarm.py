@@ -11,12 +11,15 @@ from labs import TWO_NODES, Labs
 from proving import failures, shell
 
 from emu.api.topology import Cni
+from emu.errors import MissingFeature
+from emu.kernel import ipvs
 from emu.plan import render
 from emu.testbed.facade import Testbed
 
 pytestmark = pytest.mark.root
 
 SWARM = TWO_NODES.parent / "two-hosts-docker-swarm"
+VIP = TWO_NODES.parent / "two-hosts-docker-swarm-vip"
 
 
 def network(lab: Testbed, node: str) -> str:
@@ -96,3 +99,12 @@ def test_the_network_leaves_a_host_with_its_last_container_and_comes_with_the_ne
         assert lab.trace("db", "web1", proto="icmp").ok
 
     testbed(inside, topology=SWARM)
+
+
+@pytest.mark.skipif(ipvs.has_module(), reason="this kernel has ip_vs: tests/vm/stock/test_swarm.py")
+def test_virtual_addresses_are_refused_with_the_module_and_the_remedy_where_the_kernel_has_no_ipvs(
+    testbed: Labs,
+) -> None:
+    with pytest.raises(MissingFeature, match=r"IPVS .*ip_vs") as refused:
+        testbed(lambda lab: None, topology=VIP)
+    assert "endpoint_mode: dnsrr" in refused.value.hint

@@ -90,7 +90,7 @@ def test_every_kind_of_path_is_as_predicted(number: int) -> None:
     assert found.wrong == []
     assert found.kinds == (ALWAYS | BETWEEN_NODES if shape["nodes"] != 1 else ALWAYS)
     assert found.unexplained == [], "every hop has its cause, read from the kernel"
-    assert found.causes == set(CauseKind) - {CauseKind.TUNNEL, CauseKind.EBPF} - (
+    assert found.causes == set(CauseKind) - {CauseKind.TUNNEL, CauseKind.EBPF, CauseKind.IPVS} - (
         {CauseKind.FDB} if shape["nodes"] == 1 else set()
     )
     assert found.drift == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from ipaddress import IPv4Address
 from types import ModuleType
 
 from emu.api.topology import Topology
@@ -46,6 +48,12 @@ def mode(name: str) -> ModuleType:
 def check(topology: Topology) -> None:
     """Raises Wrong, at the field, for what the mode does not take."""
     mode(topology.cni.mode).check(topology)
+
+
+def vips(cluster: Cluster) -> Mapping[tuple[str, str], IPv4Address]:
+    """Where a mode's own name servers tell a service by a virtual address: that, by namespace and name."""
+    found = getattr(mode(cluster.topology.cni.mode), "vips", None)
+    return found(cluster) if found else {}
 
 
 def notes(cluster: Cluster) -> tuple[str, ...]:

@@ -9,6 +9,10 @@ PACKET PATH
     172.18.0.4/16   172.18.0.1, the same on every host
     To a container of the network, on whichever host: one Ethernet segment, by eth0. ARP for an address of another host
     is answered by vxlan0 itself; the frame goes inside UDP 4789 to that host. Nothing routes it, nothing translates it.
+    With endpoint_mode vip a service has an address of the network too. It is its own host's load balancer that answers
+    for it, in a namespace beside the network's:
+    eth0 10.0.1.4 ── vethN ─ br0 ─ vethM ── eth0 10.0.1.254, 10.0.1.167 ── vethM ─ br0 ─ … to one task, on any host
+        to 10.0.1.167:80                    mark, IPVS, SNAT: 10.0.1.254 → 10.0.1.3:80; the answer comes back this way
     To anything else: by eth1 and docker_gwbridge, from the host's address. Between two containers not by this way:
     docker_gwbridge lets none talk to another.
 
@@ -19,7 +23,15 @@ KERNEL OBJECTS
                     host's own namespace and moved, so that its socket and the outer packets are the host's; no local
                     address: the host's route chooses
         vethN       one for each container there
-        neighbors, FDB   permanent, on vxlan0, for each container of another host: its address, its MAC, that host
+        neighbors, FDB   permanent, on vxlan0, for each container of another host: its address, its MAC, that host;
+                    with vip for the load balancers of other hosts too, and for no virtual address
+    netns HOST_lb_ID, with vip (/run/docker/netns/lb_ID there), in it:
+        eth0        the load balancer's own address, and each service's as /32
+        mangle      INPUT -d VIP -j MARK, of each service: 256 and up
+        IPVS        by each mark, rr, masquerading: the tasks; one that is to end has weight 0
+        nat         POSTROUTING -d NETWORK -m ipvs --ipvs -j SNAT to its own address
+        sysctls     vs.conntrack, vs.expire_nodest_conn, vs.expire_quiescent_template, ip_forward 1;
+                    vs.conn_reuse_mode 0
     host            docker0 (172.17.0.1/16, no container on it), docker_gwbridge (172.18.0.1/16); the rules of Docker 28
                     for both, without inter-container communication on docker_gwbridge
     container       eth0, MAC 02:42 and its address; eth1, MAC drawn; default via docker_gwbridge; a name server at
@@ -27,24 +39,31 @@ KERNEL OBJECTS
 
 NAMES
     A container by its own (web1); a service by its own and by tasks.SERVICE, for which the addresses of its ready
-    containers stand, each first in turn. A service is a Service with a selector, whatever its clusterIP. What is not in
+    containers stand, each first in turn; with vip its own name stands for its clusterIP, if it has one and a ready
+    container. A service is a Service with a selector; `clusterIP: None` says dnsrr of it alone. What is not in
     namespace default is of a stack: STACK_NAME. TTL 600; an unknown name is SERVFAIL, or what `dns.upstream` says.
 
 OPTIONS
-    endpoint_mode: dnsrr. Swarm's other one, vip, is IPVS in each container's namespace (module ip_vs) and not built
+    endpoint_mode: dnsrr (here the default, so that it works on every kernel), or vip, which is Swarm's own default and
+    needs the module ip_vs (and ip_vs_rr, xt_ipvs) and root: without them it is refused when the cluster comes up
     vni: of the network (4097)
     mtu: of the network, outer headers included (1500, whatever the uplink has)
 
 BRINGS
-    ranges.pods 10.0.1.0/24 (the ingress network has 10.0.0.0/24), proxy none, no cluster DNS, no kubelet's chains
+    ranges.pods 10.0.1.0/24 (the ingress network has 10.0.0.0/24), proxy none, no cluster DNS, no kubelet's chains.
+    With vip the network is the smallest that holds both ranges.pods, 10.0.1.0/25, and ranges.services, 10.0.1.128/26;
+    its last addresses are the load balancers', the first host's at the end
 
 MTU
     eth0 1450: VXLAN over IPv4 takes 50. eth1 1500.
 
 LIMITS
     IPv4 only; one network for all containers, whatever their Kubernetes namespace, and it has no name: PTR tells the
-    container's alone; no encryption. The ingress network with its routing mesh and published ports (IPVS too) and the
-    load balancer's endpoint of each host are not built.
+    container's alone; no encryption. The ingress network with its routing mesh and published ports is not built, nor
+    the network option for direct routing (com.docker.network.driver.overlay.dsr, hidden).
+    Swarm gives virtual addresses, tasks' and load balancers' from one range in the order in which they come, and a
+    daemon draws marks so; here each has a part of the range, and a mark is 256 and the number of the address in its
+    part.
     dockerd listens at 127.0.0.11 on a port it draws, and has rules in the container's namespace lead port 53 there;
     here it is port 53 itself, so that no container can bind that on all addresses.
     Docker draws the numbers of vethN and the addresses on docker_gwbridge in the order in which containers come; here
@@ -52,6 +71,8 @@ LIMITS
     What the gossip between dockers (7946) tells is known everywhere at once.
 
 SOURCES
+    moby/moby of Docker 28 and later (daemon/libnetwork there: drivers/overlay, service_linux.go): a network's load
+    balancer has a namespace of its own since 18.09; before, each container had IPVS in its own
     moby/moby libnetwork/drivers/overlay (ov_network.go, ov_utils.go, joinleave.go, peerdb.go), libnetwork/osl
     (neigh_linux.go), libnetwork/resolver.go, integration/network/bridge/iptablesdoc/generated/swarm-portmap.md;
     moby/swarmkit (VNIs from 4096)
@@ -71,9 +92,10 @@ from emu.memo import Memo
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsKind, NetnsPlan, Role, Sysctl, Vxlan
 from emu.planners import choices
-from emu.planners.cni import docker_bridge, docker_rules
+from emu.planners.cni import docker_bridge, docker_rules, docker_swarm_balancer
 from emu.planners.cni.docker_bridge import Network
 from emu.planners.cni.docker_rules import Bridge, Container
+from emu.planners.cni.docker_swarm_balancer import VIP, Balancer
 from emu.planners.underlay import ipv6_off
 
 NAME = "docker-swarm"
@@ -91,8 +113,23 @@ class Options(NamedTuple):
     mtu: int = DEFAULT_MTU
 
 
+def network_of(topology: Topology) -> IPv4Network:
+    """With virtual addresses, what holds the containers' and those."""
+    pods = IPv4Network(topology.ranges.pods[0])
+    if options_of(topology.cni.options).endpoint_mode != VIP:
+        return pods
+    return docker_swarm_balancer.network(pods, IPv4Network(topology.ranges.services[0]))
+
+
+def vips(cluster: Cluster) -> Mapping[tuple[str, str], IPv4Address]:
+    """What a service's name stands for, by namespace and name."""
+    if options_of(cluster.topology.cni.options).endpoint_mode != VIP:
+        return {}
+    return {(each.namespace, each.name): each.vip for each in docker_swarm_balancer.services(cluster)}
+
+
 def check(topology: Topology) -> None:
-    options_of(topology.cni.options)
+    options = options_of(topology.cni.options)
     if topology.family != "ipv4":
         raise Wrong(f"is {topology.family}, must be ipv4 with cni {NAME}", "family")
     for field, texts in (("nodes", topology.ranges.nodes), ("pods", topology.ranges.pods)):
@@ -101,29 +138,28 @@ def check(topology: Topology) -> None:
                 if network.overlaps(own.range):
                     what = f"is {network}, which overlaps {own.bridge}'s {own.range}"
                     raise Wrong(what, "ranges", field, index)
-    if ip_network(topology.ranges.pods[0]).prefixlen <= GATEWAY.range.prefixlen:
+    if options.endpoint_mode == VIP:
+        docker_swarm_balancer.check(topology)
+    if network_of(topology).prefixlen <= GATEWAY.range.prefixlen:
         what = f"is {topology.ranges.pods[0]}, must be smaller than {GATEWAY.bridge}'s {GATEWAY.range}"
         raise Wrong(what, "ranges", "pods", 0, hint="each container has an address in both")
 
 
 def options_of(given: Mapping[str, object]) -> Options:
-    known = {"endpoint_mode": ("dnsrr",), "vni": range(4096, 1 << 24), "mtu": range(68 + OVERHEAD, 65536)}
-    said = {"endpoint_mode": "dnsrr", "vni": "4096-16777215", "mtu": f"{68 + OVERHEAD}-65535"}
+    known = {"endpoint_mode": ("dnsrr", VIP), "vni": range(4096, 1 << 24), "mtu": range(68 + OVERHEAD, 65536)}
+    said = {"endpoint_mode": "dnsrr or vip", "vni": "4096-16777215", "mtu": f"{68 + OVERHEAD}-65535"}
     for key, value in given.items():
         if key not in known:
             raise choices.unknown("cni", NAME, key, known)
-        if value == "vip" and key == "endpoint_mode":
-            what = "is vip, which is IPVS in each container's namespace (kernel module ip_vs) and not built"
-            raise Wrong(what, "cni", "options", key, hint="dnsrr: a name stands for the containers' own addresses")
         if value not in known[key] or isinstance(value, bool):
             raise Wrong(f"is {shown(value)}, must be {said[key]}", "cni", "options", key)
     return Options(**given)  # type: ignore[arg-type]
 
 
 class Member(NamedTuple):
-    """A container of the network, as the others know it."""
+    """A container of the network, or the load balancer of a host, as the others know it."""
 
-    pod: str  # its key
+    owner: str  # a container's key
     netns: str
     node: str
     address: IPv4Address
@@ -141,20 +177,25 @@ class Member(NamedTuple):
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     options = options_of(cluster.topology.cni.options)
-    network = cluster.pod_ranges[0]
-    assert isinstance(network, IPv4Network)
+    network, id_ = network_of(cluster.topology), names.swarm_id(cluster.seed, "network")
+    overlay = _Overlay(network, options, id_)
     members = tuple(_member(network, pod) for pod in cluster.pods)
     vteps = {node.name: node.addresses[0].ip for node in cluster.nodes}
     for node in cluster.nodes:
         yield from _host(cluster, node, tuple(each for each in members if each.node == node.name))
-    for name in vteps if members else ():
-        if any(each.node == name for each in members):
-            overlay = _Overlay(network, options, names.swarm_id(cluster.seed, "network"))
-            yield _network((cluster.name, name), cluster.seed, name, overlay, members, vteps)
+    joined = [node for node in cluster.nodes if any(each.node == node.name for each in members)]
+    balancers = tuple(_balancer(network, id_, node) for node in joined if options.endpoint_mode == VIP)
+    for node in joined:
+        everybody = (*members, *balancers)
+        yield _network((cluster.name, node.name), cluster.seed, node.name, overlay, everybody, vteps)
+    for each in balancers:
+        netns, mtu = names.network_netns(each.node, id_), options.mtu - OVERHEAD
+        yield _eth0((cluster.name, each.netns), each, NetnsKind.NETWORK, netns, network.prefixlen, mtu)
+        yield from docker_swarm_balancer.plan(cluster, Balancer(each.netns, network, each.address, ETH0))
     for pod, member in zip(cluster.pods, members, strict=True):
         key = (cluster.name, pod.namespace, pod.name)
-        netns = names.network_netns(member.node, names.swarm_id(cluster.seed, "network"))
-        yield _eth0(key, member, netns, network.prefixlen, options.mtu - OVERHEAD)
+        netns = names.network_netns(member.node, id_)
+        yield _eth0(key, member, NetnsKind.POD, netns, network.prefixlen, options.mtu - OVERHEAD)
         yield from _eth1(key, cluster.seed, pod, GATEWAY, ETH1, member.outside)
 
 
@@ -163,6 +204,12 @@ def _member(network: IPv4Network, pod: Pod) -> Member:
     assert isinstance(address, IPv4Address)
     netns = names.pod_netns(pod.namespace, pod.name)
     return Member(pod.key, netns, pod.node, address, int(address) - int(network[0]))
+
+
+def _balancer(network: IPv4Network, id_: str, node: Node) -> Member:
+    address = docker_swarm_balancer.address_of(network, node.index)
+    netns = names.balancer_netns(node.name, id_)
+    return Member(netns, netns, node.name, address, int(address) - int(network[0]))
 
 
 def _host(cluster: Cluster, node: Node, members: tuple[Member, ...]) -> Iterator[Fragment]:
@@ -219,26 +266,26 @@ def _port(seed: int, member: Member, mtu: int) -> Link:
         name=f"veth{member.number}",
         kind="veth",
         role=Role.HOST_VETH,
-        owner=member.pod,
+        owner=member.owner,
         mtu=mtu,
-        mac=names.mac("overlay", seed, member.pod),
+        mac=names.mac("overlay", seed, member.owner),
         master=BRIDGE,
         peer=(member.netns, ETH0),
     )
 
 
-def _make_eth0(member: Member, network: str, prefixlen: int, mtu: int) -> NetnsPlan:
+def _make_eth0(member: Member, kind: NetnsKind, network: str, prefixlen: int, mtu: int) -> NetnsPlan:
     link = Link(
         name=ETH0,
         kind="veth",
         role=Role.POD_ETH,
-        owner=member.pod,
+        owner=member.owner,
         mtu=mtu,
         mac=member.mac,
         peer=(network, f"veth{member.number}"),
     )
     own = Address(dev=ETH0, address=ip_interface(f"{member.address}/{prefixlen}"))
-    return NetnsPlan(name=member.netns, kind=NetnsKind.POD, owner=member.pod, links=(link,), addresses=(own,))
+    return NetnsPlan(name=member.netns, kind=kind, owner=member.owner, links=(link,), addresses=(own,))
 
 
 _bridge: Memo[NetnsPlan] = Memo(docker_bridge.bridge)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import shipped
+from swarm_plans import network, rules, send
 
 from emu import planners
 from emu.api import images, load
 from emu.api.objects import key_of
 from emu.cluster import resolve
 from emu.errors import InputError
-from emu.names import pod_netns
-from emu.netfilter import text
 from emu.plan import render
-from emu.plan.model import NetnsKind, NetnsPlan, Plan
-from emu.trace.model import Flow
-from emu.trace.model import Path as Way
-from emu.trace.predict import predict
+from emu.plan.model import Plan
 
 FOLDER = "two-hosts-docker-swarm"
 
@@ -54,21 +49,6 @@ RAW = "".join(f"-A PREROUTING -d 172.18.0.{n}/32 ! -i docker_gwbridge -j DROP\n"
 @cache
 def plan() -> Plan:
     return shipped.plan(FOLDER)
-
-
-def rules(netns: NetnsPlan, table: str) -> str:
-    found = [each for each in netns.tables if each.name == table]
-    return "".join(f"{text.rule('', c.name, r)}\n" for each in found for c in each.chains for r in c.rules)
-
-
-def network(made: Plan, node: str) -> NetnsPlan:
-    (found,) = (n for n in made.netns.values() if n.kind is NetnsKind.NETWORK and n.name.startswith(f"{node}_1-"))
-    return found
-
-
-def send(made: Plan, source: str, address: str, port: int = 80) -> Way:
-    flow = Flow(netns=pod_netns("default", source), dst=ip_address(address), proto="tcp", dport=port)
-    return predict(made, flow).paths[0]
 
 
 def test_a_host_has_the_rules_of_docker_28_in_a_swarm() -> None:
@@ -141,7 +121,7 @@ def test_without_the_tunnel_at_the_other_end_nobody_takes_it_out() -> None:
 @pytest.mark.parametrize(
     ("lines", "wrong"),
     [
-        ("cni: {mode: docker-swarm, options: {endpoint_mode: vip}}", "IPVS in each container's namespace .*ip_vs"),
+        ("cni: {mode: docker-swarm, options: {endpoint_mode: no}}", "endpoint_mode is false, must be dnsrr or vip"),
         ("cni: {mode: docker-swarm, options: {vni: 1}}", "cni.options.vni is 1, must be 4096-16777215"),
         ("cni: {mode: docker-swarm, options: {ingress: true}}", "unknown option ingress"),
         ("cni: docker-swarm\nfamily: ipv6", "family is ipv6, must be ipv4 with cni docker-swarm"),
