@@ -71,8 +71,8 @@ from emu.cluster.ipam import aws_instances
 from emu.cluster.model import Cluster, IPAddress, IPNetwork, Node, Pod, Uplink
 from emu.memo import Memo
 from emu.plan.merge import Fragment, Rules
-from emu.plan.model import Address, Link, Neighbor, NetnsKind, NetnsPlan, PolicyRule, Role, Route, Sysctl
-from emu.planners import choices, underlay
+from emu.plan.model import Address, Link, Neighbor, NetnsKind, NetnsPlan, PolicyRule, Route, Sysctl
+from emu.planners import choices, underlay, veth
 from emu.planners.cni.aws_vpc_rules import MARK, RANDOMIZE, Snat, part
 
 NAME = "aws-vpc"
@@ -182,21 +182,18 @@ def _eni_table(uplink: Uplink, gateway: IPAddress, table: int) -> Iterator[Route
 def _make_pod_link(seed: int, pod: Pod, table: int, mtu: int) -> tuple[NetnsPlan, NetnsPlan]:
     """The Pod's netns with its end, and the Node's with the other."""
     mac = names.mac("host", seed, pod.namespace, pod.name)
-    own = tuple(ip_network(address) for address in pod.addresses)
-    return _inside(seed, pod, mac, mtu), _outside(pod, own, table, mac, mtu)
-
-
-def _inside(seed: int, pod: Pod, mac: str, mtu: int) -> NetnsPlan:
-    via = GATEWAY.network_address
-    link = Link(
-        name=names.POD_ETH,
-        kind="veth",
-        role=Role.POD_ETH,
-        owner=pod.key,
-        mtu=mtu,
-        mac=names.mac("pod", seed, pod.namespace, pod.name),
-        peer=(pod.node, names.aws_veth(pod.namespace, pod.name)),
+    inside, outside = veth.pair(
+        veth.in_pod(pod, names.mac("pod", seed, pod.namespace, pod.name)),
+        veth.on_node(pod, names.aws_veth(pod.namespace, pod.name), mac),
+        mtu,
     )
+    own = tuple(ip_network(address) for address in pod.addresses)
+    return _inside(pod, inside, mac), _outside(pod, outside, own, table)
+
+
+def _inside(pod: Pod, link: Link, mac: str) -> NetnsPlan:
+    """`mac`: of the other end."""
+    via = GATEWAY.network_address
     return NetnsPlan(
         name=names.pod_netns(pod.namespace, pod.name),
         kind=NetnsKind.POD,
@@ -211,27 +208,17 @@ def _inside(seed: int, pod: Pod, mac: str, mtu: int) -> NetnsPlan:
     )
 
 
-def _outside(pod: Pod, own: tuple[IPNetwork, ...], table: int, mac: str, mtu: int) -> NetnsPlan:
-    name = names.aws_veth(pod.namespace, pod.name)
-    link = Link(
-        name=name,
-        kind="veth",
-        role=Role.HOST_VETH,
-        owner=pod.key,
-        mtu=mtu,
-        mac=mac,
-        peer=(names.pod_netns(pod.namespace, pod.name), names.POD_ETH),
-    )
+def _outside(pod: Pod, link: Link, own: tuple[IPNetwork, ...], table: int) -> NetnsPlan:
     sent = (PolicyRule(priority=FROM_POD, table=table, src=address) for address in own if table != MAIN)
     return NetnsPlan(
         name=pod.node,
         kind=NetnsKind.NODE,
         owner=pod.node,
         links=(link,),
-        routes=tuple(Route(dst=address, dev=name, scope="link") for address in own),
+        routes=tuple(Route(dst=address, dev=link.name, scope="link") for address in own),
         rules=(*(PolicyRule(priority=TO_POD, table=MAIN, dst=address) for address in own), *sent),
         sysctls=tuple(
-            Sysctl(key=f"net.ipv6.conf.{name}.{setting}", value=value)
+            Sysctl(key=f"net.ipv6.conf.{link.name}.{setting}", value=value)
             for setting, value in (("accept_ra", "0"), ("accept_redirects", "1"), ("forwarding", "0"))
         ),
     )

@@ -15,6 +15,7 @@ from emu.errors import PlanError
 from emu.memo import Memo
 from emu.plan.merge import Fragment
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
+from emu.planners import veth
 
 BRIDGE = "cni0"
 
@@ -56,31 +57,16 @@ def _make_pod_link(
     seed: int, pod: Pod, subnets: tuple[IPNetwork, ...], networks: tuple[IPNetwork, ...], mtu: int
 ) -> tuple[NetnsPlan, NetnsPlan]:
     """The Pod's netns with its end, and the Node's with the other, as the bridge plugin leaves them."""
-    netns, veth = names.pod_netns(pod.namespace, pod.name), names.host_veth(seed, pod.namespace, pod.name)
-    inside = Link(
-        name=names.POD_ETH,
-        kind="veth",
-        role=Role.POD_ETH,
-        owner=pod.key,
-        mtu=mtu,
-        mac=names.mac("pod", seed, pod.namespace, pod.name),
-        peer=(pod.node, veth),
-    )
-    outside = Link(
-        name=veth,
-        kind="veth",
-        role=Role.HOST_VETH,
-        owner=pod.key,
-        mtu=mtu,
-        mac=names.mac("host", seed, pod.namespace, pod.name),
-        master=BRIDGE,
-        hairpin=True,
-        peer=(netns, names.POD_ETH),
+    dev, mac = names.host_veth(seed, pod.namespace, pod.name), names.mac("host", seed, pod.namespace, pod.name)
+    inside, outside = veth.pair(
+        veth.in_pod(pod, names.mac("pod", seed, pod.namespace, pod.name)),
+        veth.on_node(pod, dev, mac, master=BRIDGE, hairpin=True),
+        mtu,
     )
     own = tuple(_own_subnet(address, subnets) for address in pod.addresses)
     return (
         NetnsPlan(
-            name=netns,
+            name=names.pod_netns(pod.namespace, pod.name),
             kind=NetnsKind.POD,
             owner=pod.key,
             links=(inside,),

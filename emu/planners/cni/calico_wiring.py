@@ -22,7 +22,8 @@ from emu.addressing import EVERYTHING
 from emu.cluster.model import Cluster, IPAddress, Pod
 from emu.memo import Memo
 from emu.plan.merge import Fragment
-from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
+from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Route, Sysctl
+from emu.planners import veth
 
 MAC = "ee:ee:ee:ee:ee:ee"
 GATEWAY: dict[int, IPAddress] = {4: ip_address("169.254.1.1"), 6: ip_address("fe80::ecee:eeff:feee:eeee")}
@@ -35,22 +36,18 @@ def plan(cluster: Cluster, mtu: int) -> Iterator[Fragment]:
 
 def _make_pod_link(seed: int, pod: Pod, mtu: int) -> tuple[NetnsPlan, NetnsPlan]:
     """The Pod's netns with its end, and the Node's with the other."""
-    return _inside(seed, pod, mtu), _outside(pod, mtu)
+    inside, outside = veth.pair(
+        veth.in_pod(pod, names.mac("pod", seed, pod.namespace, pod.name)),
+        veth.on_node(pod, names.calico_veth(pod.namespace, pod.name), MAC),
+        mtu,
+    )
+    return _inside(pod, inside), _outside(pod, outside)
 
 
 _pod_link: Memo[tuple[NetnsPlan, NetnsPlan]] = Memo(_make_pod_link, size=1 << 15)
 
 
-def _inside(seed: int, pod: Pod, mtu: int) -> NetnsPlan:
-    link = Link(
-        name=names.POD_ETH,
-        kind="veth",
-        role=Role.POD_ETH,
-        owner=pod.key,
-        mtu=mtu,
-        mac=names.mac("pod", seed, pod.namespace, pod.name),
-        peer=(pod.node, names.calico_veth(pod.namespace, pod.name)),
-    )
+def _inside(pod: Pod, link: Link) -> NetnsPlan:
     # The plugin switches duplicate address detection off with the address itself, for its own one.
     no_probe = Sysctl(key=f"net.ipv6.conf.{names.POD_ETH}.accept_dad", value="0")
     return NetnsPlan(
@@ -71,24 +68,14 @@ def _pod_routes(family: int) -> Iterator[Route]:
     yield Route(dst=EVERYTHING[family], dev=names.POD_ETH, via=gateway)
 
 
-def _outside(pod: Pod, mtu: int) -> NetnsPlan:
-    name = names.calico_veth(pod.namespace, pod.name)
-    link = Link(
-        name=name,
-        kind="veth",
-        role=Role.HOST_VETH,
-        owner=pod.key,
-        mtu=mtu,
-        mac=MAC,
-        peer=(names.pod_netns(pod.namespace, pod.name), names.POD_ETH),
-    )
+def _outside(pod: Pod, link: Link) -> NetnsPlan:
     return NetnsPlan(
         name=pod.node,
         kind=NetnsKind.NODE,
         owner=pod.node,
         links=(link,),
-        routes=tuple(Route(dst=ip_network(address), dev=name, scope="link") for address in pod.addresses),
-        sysctls=tuple(_sysctls(name, tuple(address.version for address in pod.addresses))),
+        routes=tuple(Route(dst=ip_network(address), dev=link.name, scope="link") for address in pod.addresses),
+        sysctls=tuple(_sysctls(link.name, tuple(address.version for address in pod.addresses))),
     )
 
 

@@ -67,7 +67,7 @@ from emu.memo import Memo
 from emu.plan.ebpf import MapEntry
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl, TcProgram, Vxlan
-from emu.planners import choices
+from emu.planners import choices, veth
 from emu.planners.cni import cilium_identity, cilium_maps, cilium_rules
 from emu.planners.cni.cilium_maps import Home
 
@@ -191,24 +191,11 @@ def _programs(tunnel: bool) -> Iterator[TcProgram]:
 
 def _make_pod_link(seed: int, pod: Pod, router: IPv4Address, mtu: int, tunnel: bool) -> tuple[NetnsPlan, NetnsPlan]:
     """The Pod's netns with its end, and the Node's with the other."""
-    netns, lxc = names.pod_netns(pod.namespace, pod.name), names.cilium_veth(seed, pod.namespace, pod.name)
-    inside = Link(
-        name=names.POD_ETH,
-        kind="veth",
-        role=Role.POD_ETH,
-        owner=pod.key,
-        mtu=mtu,
-        mac=names.mac("pod", seed, pod.namespace, pod.name),
-        peer=(pod.node, lxc),
-    )
-    outside = Link(
-        name=lxc,
-        kind="veth",
-        role=Role.HOST_VETH,
-        owner=pod.key,
-        mtu=mtu,
-        mac=names.mac("lxc", seed, pod.namespace, pod.name),
-        peer=(netns, names.POD_ETH),
+    lxc = names.cilium_veth(seed, pod.namespace, pod.name)
+    inside, outside = veth.pair(
+        veth.in_pod(pod, names.mac("pod", seed, pod.namespace, pod.name)),
+        veth.on_node(pod, lxc, names.mac("lxc", seed, pod.namespace, pod.name)),
+        mtu,
     )
     routes = (
         Route(dst=ip_network(router), dev=names.POD_ETH, scope="link"),
@@ -217,7 +204,7 @@ def _make_pod_link(seed: int, pod: Pod, router: IPv4Address, mtu: int, tunnel: b
     addresses = tuple(Address(dev=names.POD_ETH, address=ip_interface(address)) for address in pod.addresses)
     return (
         NetnsPlan(
-            name=netns,
+            name=names.pod_netns(pod.namespace, pod.name),
             kind=NetnsKind.POD,
             owner=pod.key,
             links=(inside,),

@@ -11,6 +11,7 @@ from emu import names
 from emu.addressing import EVERYTHING
 from emu.cluster.model import Pod
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl
+from emu.planners import veth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,31 +41,16 @@ def bridge(seed: int, node: str, network: Network, sysctls: tuple[Sysctl, ...] =
 
 def link(seed: int, pod: Pod, network: Network, dev: str, address: IPv4Address) -> tuple[NetnsPlan, NetnsPlan]:
     """The Pod's netns with its end, and the default route by it; and the Node's with the other."""
-    netns, veth = names.pod_netns(pod.namespace, pod.name), names.docker_veth(seed, pod.namespace, pod.name)
+    far, far_mac = names.docker_veth(seed, pod.namespace, pod.name), names.mac("host", seed, pod.namespace, pod.name)
     drawn = names.mac("container", seed, pod.node, address)
-    inside = Link(
-        name=dev,
-        kind="veth",
-        role=Role.POD_ETH,
-        owner=pod.key,
-        mtu=network.mtu,
-        mac=names.docker_mac(address) if network.mac_of_address else drawn,
-        peer=(pod.node, veth),
-    )
-    outside = Link(
-        name=veth,
-        kind="veth",
-        role=Role.HOST_VETH,
-        owner=pod.key,
-        mtu=network.mtu,
-        mac=names.mac("host", seed, pod.namespace, pod.name),
-        master=network.bridge,
-        hairpin=network.hairpin,
-        peer=(netns, dev),
+    inside, outside = veth.pair(
+        veth.in_pod(pod, names.docker_mac(address) if network.mac_of_address else drawn, dev),
+        veth.on_node(pod, far, far_mac, network.bridge, network.hairpin),
+        network.mtu,
     )
     return (
         NetnsPlan(
-            name=netns,
+            name=names.pod_netns(pod.namespace, pod.name),
             kind=NetnsKind.POD,
             owner=pod.key,
             links=(inside,),

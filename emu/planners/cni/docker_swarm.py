@@ -91,7 +91,7 @@ from emu.cluster.model import Cluster, Node, Pod
 from emu.memo import Memo
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsKind, NetnsPlan, Role, Sysctl, Vxlan
-from emu.planners import choices
+from emu.planners import choices, veth
 from emu.planners.cni import docker_bridge, docker_rules, docker_swarm_balancer
 from emu.planners.cni.docker_bridge import Network
 from emu.planners.cni.docker_rules import Bridge, Container
@@ -190,12 +190,12 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
         yield _network((cluster.name, node.name), cluster.seed, node.name, overlay, everybody, vteps)
     for each in balancers:
         netns, mtu = names.network_netns(each.node, id_), options.mtu - OVERHEAD
-        yield _eth0((cluster.name, each.netns), each, NetnsKind.NETWORK, netns, network.prefixlen, mtu)
+        yield _eth0((cluster.name, each.netns), cluster.seed, each, NetnsKind.NETWORK, netns, network.prefixlen, mtu)
         yield from docker_swarm_balancer.plan(cluster, Balancer(each.netns, network, each.address, ETH0))
     for pod, member in zip(cluster.pods, members, strict=True):
         key = (cluster.name, pod.namespace, pod.name)
         netns = names.network_netns(member.node, id_)
-        yield _eth0(key, member, NetnsKind.POD, netns, network.prefixlen, options.mtu - OVERHEAD)
+        yield _eth0(key, cluster.seed, member, NetnsKind.POD, netns, network.prefixlen, options.mtu - OVERHEAD)
         yield from _eth1(key, cluster.seed, pod, GATEWAY, ETH1, member.outside)
 
 
@@ -253,7 +253,7 @@ def _make_network(
         name=name,
         kind=NetnsKind.NETWORK,
         owner=name,
-        links=(bridge, tunnel, *(_port(seed, each, mtu) for each in own)),
+        links=(bridge, tunnel, *(_link(seed, each, name, mtu)[1] for each in own)),
         addresses=(Address(dev=BRIDGE, address=ip_interface(f"{overlay.range[1]}/{overlay.range.prefixlen}")),),
         neighbors=tuple(Neighbor(dev=TUNNEL, address=each.address, mac=each.mac) for each in others),
         fdb=tuple(FdbEntry(dev=TUNNEL, mac=each.mac, dst=vteps[each.node]) for each in others),
@@ -261,29 +261,20 @@ def _make_network(
     )
 
 
-def _port(seed: int, member: Member, mtu: int) -> Link:
-    return Link(
-        name=f"veth{member.number}",
-        kind="veth",
-        role=Role.HOST_VETH,
-        owner=member.owner,
-        mtu=mtu,
-        mac=names.mac("overlay", seed, member.owner),
-        master=BRIDGE,
-        peer=(member.netns, ETH0),
+def _link(seed: int, member: Member, network: str, mtu: int) -> tuple[Link, Link]:
+    """The container's end, and the one in the netns of the network."""
+    far_mac = names.mac("overlay", seed, member.owner)
+    return veth.pair(
+        veth.End(member.netns, ETH0, Role.POD_ETH, member.owner, member.mac),
+        veth.End(network, f"veth{member.number}", Role.HOST_VETH, member.owner, far_mac, BRIDGE),
+        mtu,
     )
 
 
-def _make_eth0(member: Member, kind: NetnsKind, network: str, prefixlen: int, mtu: int) -> NetnsPlan:
-    link = Link(
-        name=ETH0,
-        kind="veth",
-        role=Role.POD_ETH,
-        owner=member.owner,
-        mtu=mtu,
-        mac=member.mac,
-        peer=(network, f"veth{member.number}"),
-    )
+def _make_eth0(  # noqa: PLR0917 -- what it depends on
+    seed: int, member: Member, kind: NetnsKind, network: str, prefixlen: int, mtu: int
+) -> NetnsPlan:
+    link, _ = _link(seed, member, network, mtu)
     own = Address(dev=ETH0, address=ip_interface(f"{member.address}/{prefixlen}"))
     return NetnsPlan(name=member.netns, kind=kind, owner=member.owner, links=(link,), addresses=(own,))
 

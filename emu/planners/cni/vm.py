@@ -50,8 +50,8 @@ from emu.cluster.model import Cluster, IPAddress, Pod
 from emu.cluster.nodes import gateway_of
 from emu.memo import Memo
 from emu.plan.merge import Fragment
-from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route
-from emu.planners import choices
+from emu.plan.model import Address, NetnsKind, NetnsPlan, Role, Route
+from emu.planners import choices, veth
 
 NAME = "vm"
 
@@ -80,30 +80,19 @@ class _Segment(NamedTuple):
 
 
 def _make_machine(seed: int, pod: Pod, segment: _Segment) -> tuple[NetnsPlan, NetnsPlan]:
-    netns, tap = names.pod_netns(pod.namespace, pod.name), names.tap(seed, pod.namespace, pod.name)
-    inside = Link(
-        name=names.POD_ETH,
-        kind="veth",
-        role=Role.POD_ETH,
-        owner=pod.key,
-        mtu=segment.mtu,
-        mac=names.vm_mac(seed, pod.namespace, pod.name),
-        peer=(names.FABRIC_NETNS, tap),
-    )
-    port = Link(
-        name=tap,
-        kind="veth",
+    plugged = veth.End(
+        netns=names.FABRIC_NETNS,
+        dev=names.tap(seed, pod.namespace, pod.name),
         role=Role.FABRIC,
         owner=segment.switch,
-        mtu=segment.mtu,
         mac=names.mac("tap", seed, pod.namespace, pod.name),
         master=segment.switch,
-        peer=(netns, names.POD_ETH),
     )
+    inside, port = veth.pair(veth.in_pod(pod, names.vm_mac(seed, pod.namespace, pod.name)), plugged, segment.mtu)
     own = ip_interface(f"{pod.addresses[0]}/{segment.network.prefixlen}")
     return (
         NetnsPlan(
-            name=netns,
+            name=names.pod_netns(pod.namespace, pod.name),
             kind=NetnsKind.POD,
             owner=pod.key,
             links=(inside,),
