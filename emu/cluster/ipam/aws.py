@@ -21,6 +21,7 @@ from emu import names
 from emu.api.objects import Node, Pod
 from emu.api.topology import Topology
 from emu.cluster import model
+from emu.cluster.ipam import default
 from emu.cluster.ipam.aws_instances import LABEL, PREFIX_ADDRESSES, Instance, instance_of, options_of
 from emu.cluster.model import IPAddress
 from emu.cluster.nodes import nodes as made_of
@@ -34,6 +35,8 @@ HINT = "give a larger instance_type, prefix_delegation: true, larger ranges.node
 RESERVED = 5  # of each subnet: network, router, DNS, one for later, broadcast
 APART = 256  # where a subnet is large enough, each Node's addresses begin so many behind those of the one before
 _PREFIX = 28
+
+holder = default.holder
 
 
 @dataclass(slots=True)
@@ -55,10 +58,6 @@ def _enis(annotations: Mapping[str, str]) -> list[Eni]:
         networks = [IPv4Network(each) for each in assigned.split(",") if each]
         found.append(Eni(dev, IPv4Address(primary), networks))
     return found
-
-
-def holder(_node: str, address: str) -> str:
-    return address
 
 
 def settled(_topology: Topology, nodes: Mapping[str, Node]) -> bool:

@@ -22,6 +22,7 @@ from emu.api.cnimodes import cni_mode
 from emu.api.objects import Node, Pod
 from emu.api.topology import Topology
 from emu.cluster import model
+from emu.cluster.ipam import default
 from emu.cluster.model import IPAddress, IPNetwork
 from emu.cluster.nodes import ranges
 from emu.errors import InputError
@@ -34,6 +35,9 @@ BLOCKS = "kube-emu.io/calico-blocks"  # BLOCK=LAST,BLOCK=LAST …; no LAST where
 BLOCK_SIZE = {4: 26, 6: 122}
 OPTION = "block_size"  # of the CNI mode: an IPv4 block's prefix length
 SHORTEST, LONGEST = 20, 32  # what Calico takes as an IPv4 pool's blockSize
+
+holder = default.holder
+most_pods = default.most_pods
 
 
 @dataclass(slots=True)
@@ -55,10 +59,6 @@ def block_size(topology: Topology, network: IPNetwork) -> int:
         what = f"{OPTION} is {size}, must be {shortest}-{LONGEST} for ranges.pods {network}"
         raise InputError(what, subject=f"cni {topology.cni.mode}")
     return size
-
-
-def holder(_node: str, address: str) -> str:
-    return address
 
 
 def settled(topology: Topology, nodes: Mapping[str, Node]) -> bool:
@@ -92,10 +92,6 @@ def _with_blocks(topology: Topology, node: model.Node, annotations: Mapping[str,
 def _blocks(annotations: Mapping[str, str]) -> list[Block]:
     pairs = (each.split("=") for each in annotations.get(BLOCKS, "").split(",") if each)
     return [Block(ip_network(network), ip_address(last) if last else None) for network, last in pairs]
-
-
-def most_pods(_topology: Topology, _node: str) -> int | None:
-    return None
 
 
 def totals(topology: Topology) -> Iterator[tuple[int, str]]:

@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from emu.api.objects import Node, Pod
 from emu.api.topology import Topology
 from emu.cluster import model
+from emu.cluster.ipam import default
 from emu.cluster.model import IPAddress, IPNetwork
 from emu.cluster.nodes import nodes as made_of
 from emu.cluster.nodes import ranges
@@ -19,22 +20,14 @@ DECIDES = True
 HINT = "give a larger ranges.pods, a shorter ranges.node_pod_prefix, more nodes, or ask for fewer Pods"
 LESS = "less network, gateway and broadcast"
 
+settled = default.settled
+known = default.known
+most_pods = default.most_pods
+
 
 def holder(node: str, address: str) -> str:
     """Every host has the same range."""
     return f"{node} {address}"
-
-
-def settled(_topology: Topology, _nodes: Mapping[str, Node]) -> bool:
-    return True
-
-
-def known(_topology: Topology, made: tuple[model.Node, ...], _nodes: Mapping[str, Node]) -> tuple[model.Node, ...]:
-    return made
-
-
-def most_pods(_topology: Topology, _node: str) -> int | None:
-    return None
 
 
 def totals(topology: Topology) -> Iterator[tuple[int, str]]:
@@ -52,7 +45,7 @@ def capacity(network: IPNetwork) -> int:
     return network.num_addresses - 3
 
 
-class Book:
+class Book(default.Book):
     def __init__(self, _topology: Topology, nodes: Mapping[str, Node], holders: Mapping[str, Pod]) -> None:
         self._holders = holders
         self._ranges = {name: ip_network(node.spec.pod_cidrs[0]) for name, node in nodes.items()}
@@ -71,9 +64,6 @@ class Book:
                 self._lowest[node] = number + 1
                 return (network[number],)
         raise LookupError("no available IPv4 addresses on this network's address pools: bridge")
-
-    def marked(self) -> Iterator[Node]:
-        return iter(())
 
 
 book = Book

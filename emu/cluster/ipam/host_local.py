@@ -15,6 +15,7 @@ from ipaddress import ip_address, ip_network
 from emu.api.objects import Node, Pod
 from emu.api.topology import Topology
 from emu.cluster import model
+from emu.cluster.ipam import default
 from emu.cluster.model import IPAddress, IPNetwork
 from emu.cluster.nodes import nodes as made_of
 from emu.cluster.nodes import ranges
@@ -25,21 +26,10 @@ HINT = "give a larger ranges.pods, a shorter ranges.node_pod_prefix, more nodes,
 LAST_RESERVED = "kube-emu.io/last-reserved-ip"
 LESS = "less network, gateway and broadcast"
 
-
-def holder(_node: str, address: str) -> str:
-    return address
-
-
-def settled(_topology: Topology, _nodes: Mapping[str, Node]) -> bool:
-    return True
-
-
-def known(_topology: Topology, made: tuple[model.Node, ...], _nodes: Mapping[str, Node]) -> tuple[model.Node, ...]:
-    return made
-
-
-def most_pods(_topology: Topology, _node: str) -> int | None:
-    return None
+holder = default.holder
+settled = default.settled
+known = default.known
+most_pods = default.most_pods
 
 
 def totals(topology: Topology) -> Iterator[tuple[int, str]]:
@@ -63,7 +53,7 @@ def capacity(cidr: IPNetwork) -> int:
     return cidr.num_addresses - (3 if cidr.version == 4 else 2)
 
 
-class Book:
+class Book(default.Book):
     def __init__(self, _topology: Topology, nodes: Mapping[str, Node], holders: Mapping[str, Pod]) -> None:
         self._nodes, self._holders = nodes, holders
         self._last = {name: _last_reserved(node) for name, node in nodes.items()}
@@ -74,9 +64,6 @@ class Book:
         if address in cidr and address not in reserved:
             return ""
         return f"{address} is not a Pod address of {node}: {cidr} without {', '.join(map(str, reserved))}"
-
-    def take(self, node: str, address: IPAddress) -> None:
-        pass
 
     def next(self, node: str) -> tuple[IPAddress, ...]:
         last = self._last[node]

@@ -1,7 +1,8 @@
 """One range that all Nodes give addresses from: the Node network, where Pods are hosts of it, or an overlay network.
 
 It goes round the range from the address given last, so that one that was given back is not given again at once. The
-last one stands in an annotation of the first Node. The mode says with which number it begins (`CniMode.first`).
+last one stands in an annotation of the first Node; asked-for addresses leave it as it is. The mode says with which
+number it begins (`CniMode.first`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from emu.api.cnimodes import cni_mode
 from emu.api.objects import Node, Pod
 from emu.api.topology import Topology
 from emu.cluster import model
+from emu.cluster.ipam import default
 from emu.cluster.ipam.host_local import LAST_RESERVED
 from emu.cluster.model import IPAddress, IPNetwork
 from emu.cluster.nodes import gateway_of, ranges
@@ -23,21 +25,10 @@ NAME = "shared"
 DECIDES = True
 HINT = "give a larger range, or ask for fewer Pods"
 
-
-def holder(_node: str, address: str) -> str:
-    return address
-
-
-def settled(_topology: Topology, _nodes: Mapping[str, Node]) -> bool:
-    return True
-
-
-def known(_topology: Topology, made: tuple[model.Node, ...], _nodes: Mapping[str, Node]) -> tuple[model.Node, ...]:
-    return made
-
-
-def most_pods(_topology: Topology, _node: str) -> int | None:
-    return None
+holder = default.holder
+settled = default.settled
+known = default.known
+most_pods = default.most_pods
 
 
 def totals(topology: Topology) -> Iterator[tuple[int, str]]:
@@ -67,7 +58,7 @@ def _reserved(topology: Topology, network: IPNetwork) -> frozenset[IPAddress]:
     return frozenset((network[0], network[-1], gateway_of(topology, network), *own))
 
 
-class Book:
+class Book(default.Book):
     def __init__(self, topology: Topology, nodes: Mapping[str, Node], holders: Mapping[str, Pod]) -> None:
         self._holders = holders
         self._first = cni_mode(topology.cni.mode).first
@@ -81,9 +72,6 @@ class Book:
         if address not in network:
             return f"{address} is not in {network}"
         return f"{address} is of the network itself or of a Node" if address in self._reserved[network] else ""
-
-    def take(self, _node: str, _address: IPAddress) -> None:
-        """Asked-for addresses leave the mark where it is."""
 
     def next(self, _node: str) -> tuple[IPAddress, ...]:
         given = tuple(map(self._next_of, self._reserved))
