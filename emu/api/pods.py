@@ -42,11 +42,14 @@ class PodSpec:
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
     enable_service_links: bool = True
+    service_account_name: str = ""
+    priority_class_name: str = ""
+    priority: int | None = None
     IGNORED: ClassVar = frozenset(
         {
-            "serviceAccountName", "serviceAccount", "automountServiceAccountToken", "schedulerName", "priority",
-            "priorityClassName", "securityContext", "imagePullSecrets", "preemptionPolicy", "os", "tolerations",
-            "overhead", "resources", "hostUsers", "evictionResponders", "schedulingGroup",
+            "serviceAccount", "automountServiceAccountToken", "schedulerName", "securityContext", "imagePullSecrets",
+            "preemptionPolicy", "os", "tolerations", "overhead", "resources", "hostUsers", "evictionResponders",
+            "schedulingGroup",
         }
     )  # fmt: skip
     REFUSED: ClassVar = {

@@ -9,7 +9,7 @@ import re
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 
-from emu.api.objects import Container, EnvVar, Objects, Pod, Service, ServicePort
+from emu.api.objects import Container, EnvVar, ObjectMeta, Objects, Pod, Service, ServicePort
 from emu.cluster.objectmap import of_kind
 from emu.errors import InputError
 from emu.memo import by_identity
@@ -19,6 +19,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MASTER_SERVICE = ("default", "kubernetes")  # kubelet: every Pod sees this one, whatever its namespace
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()$]*)\))")
+_OF_METADATA = ("metadata.name", "metadata.namespace", "metadata.uid")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
@@ -94,23 +95,28 @@ def _value(pod: Pod, variable: EnvVar, env: Mapping[str, str]) -> str:
     return _field(pod, variable.value_from.field_ref.field_path)
 
 
+def of_metadata(meta: ObjectMeta, path: str) -> str | None:
+    """What a fieldPath stands for in a Pod's metadata; None if it leads elsewhere."""
+    if subscript := _SUBSCRIPT.fullmatch(path):
+        found: str = getattr(meta, subscript[1]).get(subscript[2], "")
+        return found
+    return {name: getattr(meta, name.removeprefix("metadata.")) for name in _OF_METADATA}.get(path)
+
+
 def _field(pod: Pod, path: str) -> str:
     meta, status = pod.metadata, pod.status
-    if subscript := _SUBSCRIPT.fullmatch(path):
-        return getattr(meta, subscript[1]).get(subscript[2], "")
+    if (found := of_metadata(meta, path)) is not None:
+        return found
     plain = {
-        "metadata.name": meta.name,
-        "metadata.namespace": meta.namespace,
-        "metadata.uid": meta.uid,
         "spec.nodeName": pod.spec.node_name,
-        "spec.serviceAccountName": "default",
+        "spec.serviceAccountName": pod.spec.service_account_name,
         "status.hostIP": status.host_ip,
         "status.hostIPs": status.host_ip,
         "status.podIP": status.pod_ip,
         "status.podIPs": ",".join(entry.ip for entry in status.pod_ips),
     }
     if path not in plain:
-        known = ", ".join((*plain, "metadata.labels['KEY']", "metadata.annotations['KEY']"))
+        known = ", ".join((*_OF_METADATA, *plain, "metadata.labels['KEY']", "metadata.annotations['KEY']"))
         raise InputError(
             f"fieldRef.fieldPath is {path!r}, must be one of {known}", subject=f"Pod {meta.namespace}/{meta.name}"
         )

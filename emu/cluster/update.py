@@ -67,7 +67,12 @@ def _service(existing: Service, wanted: Service) -> ServiceSpec:
 
 def _pod(existing: Pod, wanted: Pod) -> PodSpec:
     old = existing.spec
-    spec = replace(wanted.spec, node_name=wanted.spec.node_name or old.node_name)
+    spec = replace(
+        wanted.spec,
+        node_name=wanted.spec.node_name or old.node_name,
+        service_account_name=wanted.spec.service_account_name or old.service_account_name,
+        priority=old.priority if wanted.spec.priority is None else wanted.spec.priority,
+    )
     if _without_images(spec) != _without_images(old):
         what = "Pod updates may not change fields other than spec.containers[*].image"
         raise InputError(what, subject=subject(existing), hint="delete the Pod and apply it again")

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from emu.api.objects import Container, ContainerState, ContainerStatus, EnvVar, PodTemplateSpec, Probe
+from emu.api.objects import Container, ContainerState, ContainerStatus, EnvVar, ObjectMeta, PodTemplateSpec, Probe
 from emu.apiserver.describe.lines import NONE, Lines, annotated, mapping, moment
+from emu.cluster.environment import of_metadata
 
 NO_VOLUMES = f"Volumes:\t{NONE}"
 
 
 def containers(
-    title: str, found: Sequence[Container], statuses: Sequence[ContainerStatus], *, in_template: bool = False
+    title: str, found: Sequence[Container], statuses: Sequence[ContainerStatus], *, pod: ObjectMeta | None = None
 ) -> Lines:
-    """In a template they stand further to the right, by kubectl's own measure."""
+    """In a template (of no Pod) they stand further to the right, by kubectl's own measure."""
     by_name = {each.name: each for each in statuses}
-    title_margin, name_margin = ("  ", "   ") if in_template else ("", "  ")
+    title_margin, name_margin = ("  ", "   ") if pod is None else ("", "  ")
     lines = [f"{title_margin}{title}:"]
     for container in found:
         lines.append(f"{name_margin}{container.name}:")
-        lines += [f"    {line}" for line in _container(container, by_name.get(container.name))]
+        lines += [f"    {line}" for line in _container(container, by_name.get(container.name), pod)]
     return lines
 
 
-def _container(container: Container, status: ContainerStatus | None) -> Iterator[str]:
+def _container(container: Container, status: ContainerStatus | None, pod: ObjectMeta | None) -> Iterator[str]:
     if status:
         yield "Container ID:\t"
     yield f"Image:\t{container.image}"
@@ -44,7 +45,7 @@ def _container(container: Container, status: ContainerStatus | None) -> Iterator
         found: Probe | None = getattr(container, f"{name}_probe")
         if found:
             yield f"{name.capitalize()}:\t{probe(found)}"
-    yield from _environment(container.env)
+    yield from _environment(container.env, pod)
     yield f"Mounts:\t{NONE}"
 
 
@@ -98,7 +99,8 @@ def _action(value: Probe) -> str:
     return "unknown"
 
 
-def _environment(variables: Sequence[EnvVar]) -> Iterator[str]:
+def _environment(variables: Sequence[EnvVar], pod: ObjectMeta | None) -> Iterator[str]:
+    """Of the fields that are asked for kubectl knows those of the metadata."""
     if not variables:
         yield f"Environment:\t{NONE}"
         return
@@ -106,7 +108,8 @@ def _environment(variables: Sequence[EnvVar]) -> Iterator[str]:
     for each in variables:
         if each.value_from:
             reference = each.value_from.field_ref
-            yield f"  {each.name}:\t ({reference.api_version}:{reference.field_path})"
+            known = of_metadata(pod, reference.field_path) if pod else None
+            yield f"  {each.name}:\t{known or ''} ({reference.api_version}:{reference.field_path})"
         else:
             yield f"  {each.name}:\t{each.value}"
 
@@ -116,10 +119,13 @@ def template(value: PodTemplateSpec) -> Lines:
     lines = ["Pod Template:", *_indented(mapping("Labels", meta.labels))]
     if meta.annotations:
         lines += _indented(annotated(meta.annotations))
+    if spec.service_account_name:
+        lines += _indented([f"Service Account:\t{spec.service_account_name}"])
     if spec.init_containers:
-        lines += containers("Init Containers", spec.init_containers, (), in_template=True)
-    lines += containers("Containers", spec.containers, (), in_template=True)
-    return lines + _indented([NO_VOLUMES, *node_selectors(spec.node_selector)])
+        lines += containers("Init Containers", spec.init_containers, ())
+    lines += containers("Containers", spec.containers, ())
+    priority = [f"Priority Class Name:\t{spec.priority_class_name}"] if spec.priority_class_name else []
+    return lines + _indented([NO_VOLUMES, *priority, *node_selectors(spec.node_selector)])
 
 
 def node_selectors(values: Mapping[str, str]) -> Lines:

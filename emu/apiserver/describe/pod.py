@@ -15,6 +15,12 @@ def lines(obj: Pod, objects: Objects) -> Iterator[str]:
     meta, spec, status = obj.metadata, obj.spec, obj.status
     yield f"Name:\t{meta.name}"
     yield f"Namespace:\t{meta.namespace}"
+    if spec.priority is not None:
+        yield f"Priority:\t{spec.priority}"
+    if spec.priority_class_name:
+        yield f"Priority Class Name:\t{spec.priority_class_name}"
+    if spec.service_account_name:
+        yield f"Service Account:\t{spec.service_account_name}"
     yield f"Node:\t{f'{spec.node_name}/{status.host_ip}' if spec.node_name else NONE}"
     if status.start_time:
         yield f"Start Time:\t{moment(status.start_time)}"
@@ -27,8 +33,8 @@ def lines(obj: Pod, objects: Objects) -> Iterator[str]:
         if owner.controller:
             yield f"Controlled By:\t{owner.kind}/{owner.name}"
     if spec.init_containers:
-        yield from containers("Init Containers", spec.init_containers, status.init_container_statuses)
-    yield from containers("Containers", spec.containers, status.container_statuses)
+        yield from containers("Init Containers", spec.init_containers, status.init_container_statuses, pod=meta)
+    yield from containers("Containers", spec.containers, status.container_statuses, pod=meta)
     if status.conditions:
         yield "Conditions:"
         yield "  Type\tStatus"

@@ -35,7 +35,7 @@ from emu.cluster.passes.stamp import stamped
 from emu.memo import by_identity
 
 HASH_LABEL = "pod-template-hash"
-NEWER = frozenset({"host_port"})
+NEWER = frozenset({"host_port", "service_account_name", "priority_class_name", "priority"})
 REVISION = "deployment.kubernetes.io/revision"
 HISTORY_LIMIT = 10  # revisionHistoryLimit
 

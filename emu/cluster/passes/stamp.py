@@ -1,18 +1,22 @@
 """Every object gets what the API server would have stamped on it: uid, creation time, generation, a Namespace's own
-label. A namespaced object of a namespace that does not exist is refused, as the API server does."""
+label, a Pod's account and priority (admission plugins ServiceAccount and Priority). A namespaced object of a namespace
+that does not exist is refused, as the API server does."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from emu import names
-from emu.api.objects import DaemonSet, Deployment, KubeObject, Namespace, ObjectMeta, Objects, ReplicaSet
+from emu.api.objects import DaemonSet, Deployment, KubeObject, Namespace, ObjectMeta, Objects, Pod, PodSpec, ReplicaSet
 from emu.api.topology import Topology
 from emu.cluster.objectmap import Kind, changed, subject
 from emu.errors import InputError
+from emu.memo import by_identity
 
 WITH_GENERATION = (Deployment, ReplicaSet, DaemonSet)
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+#: Of the classes that every cluster has. Source: kubernetes pkg/apis/scheduling.
+PRIORITIES = {"": 0, "system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
 
 
 def stamp(topology: Topology, objects: Objects, now: str) -> Objects:
@@ -30,7 +34,16 @@ def stamped(seed: int, obj: Kind, now: str) -> Kind:
         creation_timestamp=meta.creation_timestamp or now,
         generation=meta.generation or int(isinstance(obj, WITH_GENERATION)),
     )
+    if isinstance(obj, Pod):
+        return replace(obj, metadata=meta, spec=_admitted(obj.spec))
     return replace(obj, metadata=_labelled(meta) if isinstance(obj, Namespace) else meta)
+
+
+@by_identity
+def _admitted(spec: PodSpec) -> PodSpec:
+    """The priority of a class that only the user knows stays unknown."""
+    known = PRIORITIES.get(spec.priority_class_name) if spec.priority is None else spec.priority
+    return replace(spec, service_account_name=spec.service_account_name or "default", priority=known)
 
 
 def _labelled(meta: ObjectMeta) -> ObjectMeta:

@@ -2,7 +2,7 @@
 what is sent to it, the chains that lead there, and the profiles that decide.
 
 The profile of a namespace (kns.…) accepts everything; that is what leaves Pods open. The one of a service account
-(ksa.…) has no rules; every Pod's is `default` here, for serviceAccountName means nothing in a manifest.
+(ksa.…) has no rules; every Pod's is taken for `default` here, whatever its serviceAccountName.
 
 Source: projectcalico/calico felix/rules (dispatch.go, endpoints.go, policy.go)."""
 

@@ -25,6 +25,7 @@ from emu.api.objects import (
 )
 from emu.api.topology import Cni, NodeEntry, Topology
 from emu.cluster import resolve
+from emu.cluster.update import updated
 from emu.errors import Place
 from emu.kernel import process
 from emu.plan.drift import Drift
@@ -76,6 +77,8 @@ spec:
     metadata: {labels: {app: agent}}
     spec:
       nodeSelector: {kubernetes.io/os: linux}
+      serviceAccountName: agent
+      priorityClassName: system-node-critical
       containers: [{name: agent, image: nicolaka/netshoot, command: [sleep, infinity]}]
 ---
 apiVersion: v1
@@ -109,20 +112,9 @@ class SmallTestbed:
             raise self.error
         objects = list(objects)
         before = self.store.snapshot().objects
-        self._settle({**before, **{key_of(each): self._kept(before.get(key_of(each)), each) for each in objects}})
+        self._settle({**before, **{key_of(each): updated(before.get(key_of(each)), each) for each in objects}})
         after = self.store.snapshot().objects
         return [Applied(after[key_of(each)], _word(before, after, key_of(each))) for each in objects]
-
-    @staticmethod
-    def _kept(old: KubeObject | None, new: KubeObject) -> KubeObject:
-        if old is None:
-            return new
-        meta = replace(old.metadata, labels=new.metadata.labels, annotations=new.metadata.annotations)
-        new = replace(new, metadata=meta)
-        if new.KIND == "Service" and not new.spec.cluster_ip:
-            fields = ("cluster_ip", "cluster_ips", "ip_families", "ip_family_policy")
-            new = replace(new, spec=replace(new.spec, **{name: getattr(old.spec, name) for name in fields}))
-        return replace(new, status=old.status) if hasattr(old, "status") else new
 
     def _settle(self, objects: Mapping[Key, KubeObject]) -> None:
         cluster = resolve.resolve(self.topology, objects, self.registry, NOW)
