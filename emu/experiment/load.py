@@ -144,10 +144,12 @@ def _step(kind: str, value: Any, place: Place) -> Step:
 def _waiting(value: Any, place: Place) -> Step:
     """`{timeout_s: 5, request: {…}}`."""
     if not isinstance(value, tree.Map):
-        raise Wrong("must be a mapping: a step, and timeout_s", "wait until")
+        what = f"{shown(value)} stands here, must be a mapping: a step, and timeout_s"
+        raise Wrong(what, "wait until", sentence=True)
     timeout_s = value.get("timeout_s", WaitUntil.__dataclass_fields__["timeout_s"].default)
     if not isinstance(timeout_s, int) or timeout_s < 1:
-        raise Wrong(f"is {shown(timeout_s)}, must be a number of seconds", "wait until", "timeout_s")
+        wrong = Wrong(f"is {shown(timeout_s)}, must be a number of seconds", "timeout_s")
+        raise wrong.located(Place(place.file, value.line), value)
     kind, inner, _ = _parts({name: each for name, each in value.items() if name != "timeout_s"})
     return WaitUntil(step=_step(kind, inner, Place(place.file, value.line)), timeout_s=timeout_s)
 

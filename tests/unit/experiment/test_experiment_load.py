@@ -55,6 +55,8 @@ WRONG = {
     "- expect path: {from: client, to: web, through: 'node1:cni1'}": ", expect path: through[0] is node1:cni1, and no",
     "- expect path: {from: client, to: web, encapsulation: geneve}": ", expect path: encapsulation is geneve, must",
     "- expect table: {of: podds, count: 1}": ", expect table: of is podds: the server doesn't have a resource type",
+    "- wait until: {timeout_s: soon, run: {in: client, command: ls}}": ", wait until: timeout_s is soon, must be a n",
+    "- wait until: soon": ", wait until: soon stands here, must be a mapping: a step, and timeout_s",
     "- wait until: {scale: {what: deployment/web, replicas: 1}}": ", wait until: scale cannot be waited for",
     "- apply: nowhere.yaml": f", apply: {FILE.parent / 'nowhere.yaml'}: cannot be read: No such file or directory",
 }
