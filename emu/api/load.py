@@ -21,7 +21,7 @@ from emu.api.objects import (
     key_of,
 )
 from emu.api.topology import Topology
-from emu.api.wrong import Wrong
+from emu.api.wrong import Wrong, did_you_mean
 from emu.errors import InputError, Place
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -46,7 +46,17 @@ class Loaded:
 def topology(path: Path, check: topologyfile.Check = lambda _: None) -> Topology:
     """`path` is the topology file, or its folder. `check` raises Wrong for what is not this layer's to know."""
     file = topology_file(path)
+    if not file.exists():
+        raise InputError("cannot be read: No such file or directory", place=Place(str(path)), hint=_instead(path))
     return topologyfile.parse(_read(file), str(file), check, lambda name: file.parent / name)
+
+
+def _instead(path: Path) -> str:
+    """Topologies beside one that is not there: those with a name like it, or that has it in it."""
+    there = [file.parent.name for suffix in SUFFIXES for file in path.parent.glob(f"*/topology{suffix}")]
+    holding = sorted(each for each in there if path.name.lower() in each)
+    near = did_you_mean(path.name, there) or (f"did you mean {' or '.join(holding[:3])}?" if holding else "")
+    return near or (f"ls {path.parent}" if there else "")
 
 
 def topology_file(path: Path) -> Path:

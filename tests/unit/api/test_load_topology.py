@@ -118,6 +118,24 @@ def test_manifests_that_are_named_must_be_there_but_the_default_folder_need_not(
         load.testbed(file)
 
 
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        ("two-nod-vxlan", "did you mean two-node-vxlan?"),
+        ("ipip", "did you mean three-node-ipip or two-node-ipip?"),
+        ("nosuch", "ls "),
+    ],
+)
+def test_a_topology_that_is_not_there_is_looked_for_among_its_neighbours(tmp_path, named, hint):
+    for name in ("two-node-vxlan", "two-node-ipip", "three-node-ipip"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "topology.yaml").write_text("{name: a, nodes: 1}")
+    (tmp_path / "two-nod-vxlans").mkdir()
+    with pytest.raises(InputError, match="cannot be read: No such file or directory") as raised:
+        load.testbed(tmp_path / named)
+    assert raised.value.hint.startswith(hint)
+
+
 def test_an_unknown_image_is_said_with_its_line(tmp_path):
     (tmp_path / "topology.yaml").write_text("{name: a, nodes: 1, manifests: pod.yaml}")
     (tmp_path / "pod.yaml").write_text(
