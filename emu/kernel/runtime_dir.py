@@ -212,6 +212,15 @@ def not_running(name: str, directory: Path) -> InputError:
     return InputError("is not running", subject=f"testbed {name}", hint=f"running: {names}" if names else "emu up")
 
 
+def forget(name: str, directory: Path) -> None:
+    """Of a testbed that has ended and whose name nobody else uses: nothing stays."""
+    for each in (API, ATTACH, LOG, LOCK):
+        with suppress(OSError):
+            os.unlink(directory / name / each)
+    with suppress(OSError):
+        os.rmdir(directory / name)
+
+
 def forget_sockets(name: str, directory: Path) -> None:
     """Nobody listens there any more; lock and log stay."""
     for which in (API, ATTACH):

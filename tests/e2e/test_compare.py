@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from emu.kernel import runtime_dir
-
 pytestmark = pytest.mark.root
 
 ROOT = Path(__file__).parents[2]
@@ -20,10 +18,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime directory of the test's own, where no testbed is left."""
+    """A runtime directory of the test's own, where nothing is left."""
     monkeypatch.setenv("EMU_RUNTIME_DIR", str(tmp_path / "run"))
     yield tmp_path
-    assert not runtime_dir.running(tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
 
 
 def compared(*arguments: object, directory: Path, status: int = 0) -> dict[str, Any]:

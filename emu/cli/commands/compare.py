@@ -25,7 +25,7 @@ TESTBED_KB = 400_000  # what a testbed of two Nodes may take while it measures; 
 
 
 @click.command()
-@click.option("--modes", default="", metavar="A,B…", help="These CNI modes. Default: all there are.")
+@click.option("--modes", metavar="A,B…", help="These CNI modes. Default: all that a name is enough for.")
 @click.option("--nodes", default=2, show_default=True, type=click.IntRange(2, 100), help="How many Nodes.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="How often each is visited.")
 @click.option("--seconds", default=1, show_default=True, type=click.IntRange(1, 60), help="Of each TCP stream.")
@@ -37,7 +37,7 @@ TESTBED_KB = 400_000  # what a testbed of two Nodes may take while it measures; 
 def compare(
     context: Context,
     *,
-    modes: str,
+    modes: str | None,
     nodes: int,
     rounds: int,
     seconds: int,
@@ -66,7 +66,7 @@ def compare(
     from emu.experiment.comparison.rounds import compare as compared
     from emu.report.comparison import FORMS as REPORTS
 
-    chosen = _modes(modes)
+    chosen = modes_of(modes)
     together = not apart and len(chosen) * TESTBED_KB < _available_kb()
     wanted = Wanted(modes=chosen, nodes=nodes, rounds=rounds, seconds=seconds, pings=pings, together=together)
     kept = folder or Path("captures", "runs", "compare")
@@ -80,11 +80,16 @@ def compare(
     return 3 if not result.possible else 0 if result.ok else 1
 
 
-def _modes(given: str) -> tuple[str, ...]:
+def modes_of(given: str | None) -> tuple[str, ...]:
+    from emu.api.cnimodes import cni_mode
     from emu.planners.cni import MODES
 
     known = [mode.NAME for mode in MODES]
-    wanted = [each.strip() for each in given.split(",") if each.strip()] or known
+    if given is None:
+        return tuple(each for each in known if not cni_mode(each).conflist)
+    wanted = [each.strip() for each in given.split(",") if each.strip()]
+    if not wanted:
+        raise InputError("--modes: names no CNI mode", hint=f"some of: {', '.join(known)}")
     if unknown := [each for each in wanted if each not in known]:
         raise InputError(f"--modes: there is no CNI mode {unknown[0]}", hint=f"one of: {', '.join(known)}")
     return tuple(dict.fromkeys(wanted))
@@ -109,15 +114,23 @@ def _visits(context: Context, nodes: int, stack: ExitStack | None) -> Callable[[
 
 @contextmanager
 def _testbed(context: Context, mode: str, nodes: int) -> Iterator[Testbed]:
-    """One of a name that nobody else uses; it ends with this process, even a killed one."""
+    """One of a name that nobody else uses; it ends with this process, even a killed one. The log of one that came up
+    is not kept."""
     from emu.cli.labclient import LabClient
     from emu.cli.testbeds import client
     from emu.experiment.comparison import cluster
+    from emu.kernel import runtime_dir
 
     name = f"compare-{mode}-{digest(os.getpid(), mode).hex()[:6]}"
     loaded = starting.Loaded(*cluster.load_for(mode, name, nodes))
-    with starting.tied(context, loaded):
-        yield LabClient(client(name))
+    came_up = False
+    try:
+        with starting.tied(context, loaded):
+            came_up = True
+            yield LabClient(client(name))
+    finally:
+        if came_up:
+            runtime_dir.forget(name, runtime_dir.runtime_directory())
 
 
 def _available_kb() -> int:

@@ -109,7 +109,7 @@ def _report(result: Result, folder: Path, form: str) -> None:
 @contextmanager
 def _testbed(context: Context, planned: Experiment, keep: bool) -> Iterator[str]:
     """The name of a testbed that nobody else uses. It ends with this process, even a killed one, unless it is kept."""
-    from emu.kernel import sandbox
+    from emu.kernel import runtime_dir, sandbox
 
     name = f"{_short(planned.name)}-{digest(os.getpid(), planned.file).hex()[:6]}"
     loaded = starting.Loaded(replace(planned.topology, name=name), planned.manifests)
@@ -121,6 +121,7 @@ def _testbed(context: Context, planned: Experiment, keep: bool) -> Iterator[str]
         finally:
             if not keep:
                 sandbox.stop(name, sandbox.runtime_directory())
+                runtime_dir.forget(name, sandbox.runtime_directory())
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -9,7 +9,7 @@ import pytest
 from apitestbed import SmallTestbed, drift, filled
 from served import end, serve
 
-from emu.cli.commands import SECTIONS
+from emu.cli.commands import SECTIONS, compare
 from emu.errors import PlanError
 
 COMMANDS = [name for _, entries in SECTIONS for name, _ in entries]
@@ -197,3 +197,13 @@ def test_an_empty_testbed_has_no_resources(emu, directory):
     said = emu("get", "pods")
     end(child)
     assert (said.code, said.out, said.err) == (0, "", "No resources found in default namespace.\n")
+
+
+def test_a_comparison_takes_the_modes_that_a_name_is_enough_for_and_refuses_none_at_all(emu):
+    modes = compare.modes_of(None)
+    assert "flannel-vxlan" in modes
+    assert "plugins" not in modes
+    assert compare.modes_of("vm, plugins,vm") == ("vm", "plugins")
+    for nothing in ("", ","):
+        ended = emu("compare", "--modes", nothing)
+        assert (ended.code, ended.err.splitlines()[0]) == (2, "error: --modes: names no CNI mode")
