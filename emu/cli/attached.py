@@ -105,6 +105,7 @@ def _following_size(master: int) -> Iterator[None]:
         _copy_size(master)
 
     before = signal.signal(signal.SIGWINCH, changed)
+    _copy_size(master)  # of before there was anybody to tell
     try:
         yield
     finally:

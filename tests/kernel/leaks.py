@@ -126,6 +126,8 @@ def _network() -> Iterator[str]:
 
 
 def _bpf_objects() -> Iterator[str]:
+    """Of the whole machine: the kernel keeps of an object's maker the uid alone (bpf_prog_info.created_by_uid), and who
+    holds it need not be a process (a tc filter, a pin). So another eBPF lab that starts meanwhile fails the test."""
     number = _BPF_SYSCALL.get(platform.machine())
     libc = ctypes.CDLL(None, use_errno=True)
     for kind, command in _BPF_NEXT_ID.items() if number else ():

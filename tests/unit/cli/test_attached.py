@@ -24,9 +24,9 @@ def on_a_terminal(testbed):
     def start(*arguments):
         pid, fd = pty.fork()
         if not pid:
+            resize(0, 30, 100)  # before anybody can look
             os.execv(EMU[0], [*EMU, *arguments])
         started.append((pid, fd))
-        ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", 30, 100, 0, 0))
         return fd
 
     yield start
@@ -34,6 +34,10 @@ def on_a_terminal(testbed):
         os.close(fd)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def resize(fd, rows, columns):
+    ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
 
 def read_until(fd, text, timeout_s=10):
@@ -81,10 +85,10 @@ def test_the_terminal_is_a_real_one_of_the_same_size(on_a_terminal):
 
 
 def test_the_terminal_follows_the_size_of_the_callers(on_a_terminal):
-    script = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done"
+    script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
     fd = on_a_terminal("exec", "-it", "client", "--", "sh", "-c", script)
     read_until(fd, "ready")
-    ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", 40, 120, 0, 0))
+    resize(fd, 40, 120)
     read_until(fd, "40 120")
 
 
