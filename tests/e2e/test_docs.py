@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,13 +39,11 @@ def test_what_is_printed_is_what_the_page_says(page: Path, tmp_path: Path) -> No
 
 
 def _checkout(tmp_path: Path, runtime: str) -> tuple[Path, dict[str, str]]:
-    """A folder that looks like the repository, so that what a page writes does not stay in it; and an environment in
-    which `emu` is this tree's, with testbeds of its own."""
+    """A copy of the repository, so that what a page writes does not come into this one; and an environment in which
+    `emu` is this tree's, with testbeds of its own."""
     folder, programs = tmp_path / "kube-emu", tmp_path / "bin"
-    folder.mkdir()
     programs.mkdir()
-    for entry in ROOT.iterdir():
-        (folder / entry.name).symlink_to(entry)
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "runs", "*.egg-info"))
     emu = programs / "emu"
     emu.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {sys.executable} -m emu.main "$@"\n')
     emu.chmod(0o755)
