@@ -46,7 +46,9 @@ def ended(expected: Leg | None, got: Leg | None, *, agreed: bool) -> str:
     """How a leg went, for its heading. Why a packet is not seen any more is no packet's to show: where it was to be so
     (`agreed`), the prediction says it."""
     if nowhere(expected, got):
-        return unseen(expected)
+        if agreed or not expected or not got or got.reason == expected.reason:
+            return unseen(expected)
+        return f"seen at no interface ({ending(got) if got.reason else f'expected: {ending(expected)}'})"
     if agreed and expected and got and expected.verdict is got.verdict is Verdict.DROPPED and got.hops:
         return f"dropped: {expected.reason}" + (f" ({got.reason})" if got.reason not in ("", expected.reason) else "")
     return ending(got) if got else "nothing came back"

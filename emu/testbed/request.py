@@ -8,10 +8,11 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 from emu.trace.model import Flow
+from emu.trace.refusals import NO_HOST
 from emu.trace.sizes import TOO_LONG
 
 TIMEOUT_S = 1.5  # a dropped packet is known by silence; TCP repeats its SYN after 1 s
@@ -35,17 +36,19 @@ OpenSocket = Callable[[int, int, int], socket.socket]  # (family, type, protocol
 @dataclass(frozen=True, slots=True)
 class Reply:
     """How a request ended. `sport` is the source port used (ICMP: the echo identifier). `unsent`: why the kernel did
-    not send it."""
+    not send it. `told`: what it then told the sender of its packet; None if that is not known."""
 
     sport: int
     text: str
     ok: bool
     unsent: str = ""
+    told: str | None = None
 
 
 def send(flow: Flow, open_socket: OpenSocket, timeout_s: float = TIMEOUT_S) -> Reply:
     """Send one request and wait for its answer. A refusal or silence is a Reply too, never an exception."""
-    return {"tcp": _tcp, "udp": _udp, "icmp": _icmp}[flow.proto](flow, open_socket, timeout_s)
+    reply = {"tcp": _tcp, "udp": _udp, "icmp": _icmp}[flow.proto](flow, open_socket, timeout_s)
+    return replace(reply, told=NO_HOST if reply.text == os.strerror(errno.EHOSTUNREACH) else "")
 
 
 def _family(flow: Flow) -> int:

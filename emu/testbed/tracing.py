@@ -22,12 +22,12 @@ from emu.trace.conntrack import Tuple
 from emu.trace.correlate import correlate
 from emu.trace.explain import explain
 from emu.trace.flooding import without_copies
-from emu.trace.model import CapturePoint, Flow, Headers, Hop, Path, Prediction, TraceResult
+from emu.trace.model import CapturePoint, Flow, Headers, Hop, Leg, Path, Prediction, TraceResult, Verdict
 from emu.trace.predict import predict
+from emu.trace.refusals import NO_HOST
 
 Send = Callable[[Flow], request.Reply]
 MOST_POINTS = 200
-UNREACHABLE = "unreachable: host"
 NetnsOf = Callable[[str], Netns]
 Follow = Callable[[], DecisionTrace]
 
@@ -55,7 +55,7 @@ def trace(
         with KernelLookup(netns_of, rules, programs) as lookup:
             translated = [each.leaving for each in lookup.requests(sent)]
             seen = correlate(taken, sent, [*translated, *_connected(plan, sent, lookup)])
-            observed = _unsent(explain(seen, plan, lookup, sent), reply.unsent)
+            observed = _told(_unsent(explain(seen, plan, lookup, sent), reply.unsent), reply.told, prediction)
         unseen = send is not None and not seen.forward.hops and bool(_first_hops(prediction))
         warnings = (*notes, *_warnings(recorder), *([_sent_nothing(flow)] if unseen else []))
     matched, difference = compare(prediction, observed, plan.netns.keys() - set(rules.lost))
@@ -82,7 +82,8 @@ def _connected(plan: Plan, flow: Flow, lookup: KernelLookup) -> Iterator[Tuple]:
 
 
 def _request(flow: Flow, prediction: Prediction, netns_of: NetnsOf) -> request.Reply:
-    slow = any(hop.inner.note == UNREACHABLE for path in prediction.paths if path.reply for hop in path.reply.hops)
+    replies = [path.reply for path in prediction.paths if path.reply]
+    slow = any(NO_HOST in (reply.reason, *(hop.inner.note for hop in reply.hops)) for reply in replies)
     timeout_s = request.UNREACHABLE_S if slow else request.TIMEOUT_S
     netns = netns_of(flow.netns)
     if flow.size is not None:
@@ -95,6 +96,14 @@ def _unsent(observed: Path, why: str) -> Path:
     if observed.forward.hops or not why:
         return observed
     return replace(observed, forward=replace(observed.forward, reason=why))
+
+
+def _told(observed: Path, told: str | None, prediction: Prediction) -> Path:
+    """What the sender's kernel says over lo of a packet that was seen nowhere."""
+    wanted = any(path.reply and path.reply.reason == NO_HOST for path in prediction.paths)
+    if observed.forward.hops or observed.reply or told is None or not (told or wanted):
+        return observed
+    return replace(observed, reply=Leg(hops=(), verdict=Verdict.DELIVERED if told else Verdict.DROPPED, reason=told))
 
 
 def _first_hops(prediction: Prediction) -> tuple[Hop, ...]:

@@ -8,7 +8,8 @@ from enum import Enum, auto
 
 from emu.trace.changed import flow_text
 from emu.trace.compare_causes import missing_cause
-from emu.trace.model import Difference, Direction, Encapsulation, Headers, Hop, Leg, Path, Prediction
+from emu.trace.model import Difference, Direction, Encapsulation, Headers, Hop, Leg, Path, Prediction, Verdict
+from emu.trace.refusals import NO_HOST
 from emu.trace.sizes import TOO_LONG
 
 _NOTES = ("SYN-ACK", "RST", "echo reply", "echo request", "unreachable", "fragmentation needed", "packet too big")
@@ -90,7 +91,19 @@ def _path(predicted: Path, observed: Path, asked: Collection[str] = ()) -> tuple
         differs = (missing_cause(name, expected, got, asked) or _end(name, expected, got)) if expected and got else None
         if differs:
             return agreed, differs
-    return agreed, None
+    return agreed, _told(predicted, observed)
+
+
+def _told(predicted: Path, observed: Path) -> Difference | None:
+    """Of what left nobody's interface the sender's kernel tells the sender, over lo, that it has found no host."""
+    if observed.reply is None or observed.reply.hops or predicted.forward.verdict is not Verdict.DROPPED:
+        return None
+    expected = predicted.reply.reason if predicted.reply and not predicted.reply.hops else ""
+    got = observed.reply.reason
+    if NO_HOST not in (expected, got) or expected == got:
+        return None
+    what = f"reply: expected {expected or 'none'}, got {got or 'none'}"
+    return Difference(leg="reply", index=0, expected=None, observed=None, what=what)
 
 
 def _end(name: str, expected: Leg, got: Leg) -> Difference | None:

@@ -11,7 +11,7 @@ from emu.trace import sizes, sockets
 from emu.trace.changed import endpoint, with_changes
 from emu.trace.model import Flow, Headers, Leg, Path, Prediction, Verdict
 from emu.trace.packet import Journey, Packet
-from emu.trace.refusals import TTL, error_about, refusal
+from emu.trace.refusals import NO_HOST, TTL, error_about, refusal
 from emu.trace.simulator import Simulator
 from emu.trace.world import Query, World
 
@@ -166,6 +166,8 @@ def _reply_leg(way: Journey, flow: Flow, asked: Headers, note: str) -> Leg:
         return leg
     netns, packet = way.end
     got = packet.headers
+    if not leg.hops and got.note == NO_HOST:  # over lo, which is no capture point
+        leg = replace(leg, reason=NO_HOST)
     if netns != flow.netns:
         return replace(leg, verdict=Verdict.DROPPED, reason=f"the answer ends in {netns}, which did not ask")
     if packet.about is None and (got.src, got.sport) != (asked.dst, asked.dport or got.sport):

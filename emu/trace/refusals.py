@@ -11,9 +11,10 @@ from emu.trace.packet import Packet
 from emu.trace.world import Machine, Query
 
 TTL = 64  # net.ipv4.ip_default_ttl
+NO_HOST = "unreachable: host"
 NOTES = {
     "icmp-net-unreachable": "unreachable: net",
-    "icmp-host-unreachable": "unreachable: host",
+    "icmp-host-unreachable": NO_HOST,
     "icmp-proto-unreachable": "unreachable: protocol",
     "icmp-port-unreachable": "unreachable: port",
     "icmp6-port-unreachable": "unreachable: port",

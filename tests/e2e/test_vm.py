@@ -31,3 +31,17 @@ def test_every_path_is_as_predicted_and_a_lost_port_is_named_and_mended(testbed:
         assert lab.trace("client", "proxy", proto="icmp").ok and lab.check() == ()
 
     testbed(inside, topology=VM)
+
+
+def test_an_address_outside_is_unreachable_and_a_route_that_says_so_otherwise_is_told(testbed: Labs) -> None:
+    def inside(lab: Testbed) -> None:
+        for target, proto in (("203.0.113.1", "icmp"), ("203.0.113.1:80", "tcp")):
+            outside = lab.trace("client", target, proto=proto)
+            assert outside.ok
+            assert outside.reply_text == "No route to host"
+        shell(lab, "default.client", "ip route add blackhole 203.0.113.0/24")
+        silent = lab.trace("client", "203.0.113.1", proto="icmp")
+        assert silent.difference is not None
+        assert silent.difference.what == "reply: expected unreachable: host, got none"
+
+    testbed(inside, topology=VM)

@@ -12,7 +12,7 @@ from emu.plan.model import Plan
 from emu.trace.compare import compare
 from emu.trace.conntrack import Tuple, tuple_of
 from emu.trace.correlate import correlate
-from emu.trace.model import Cause, CauseKind, Flow, PacketRecord, Path, Verdict
+from emu.trace.model import Cause, CauseKind, Flow, Leg, PacketRecord, Path, Prediction, Verdict
 from emu.trace.predict import predict
 
 
@@ -261,3 +261,18 @@ def test_a_planned_policy_of_drop_has_no_answer() -> None:
     asked = flow("default.a2", "10.244.2.2", 8080)
     said = difference(asked, without(cluster(), "node1", tables=tables))
     assert said.endswith("but the packet was last seen at node1:cni0")
+
+
+def told(prediction: Prediction, reply: str) -> str:
+    """Of a packet that no interface shows: the difference when its sender's kernel then says `reply`."""
+    seen = Path(forward=replace(prediction.paths[0].forward, hops=()), reply=Leg(hops=(), reason=reply))
+    _, difference = compare(prediction, seen)
+    return difference.what if difference else ""
+
+
+def test_what_a_kernel_tells_its_own_sender_over_lo_is_compared() -> None:
+    nobody = predict(cluster(), flow("node1", "9.9.9.9", 0, "icmp"))
+    assert told(nobody, "unreachable: host") == ""
+    assert told(nobody, "") == "reply: expected unreachable: host, got none"
+    silent = replace(nobody, paths=(replace(nobody.paths[0], reply=None),))
+    assert told(silent, "unreachable: host") == "reply: expected none, got unreachable: host"
