@@ -1,17 +1,14 @@
 """The DNS server process: one thread serves every DNS Pod of a testbed through sockets handed to it.
 
-Messages on the control channel: {op: "zone", zone}, {op: "add", pod, address, embedded, roles} with a
-descriptor per role,
-{op: "remove", pod}, each with an `id` that comes back as {done: id} once it has taken effect. `DnsService` sends them.
+Messages on the control channel: {op: "zone", zone}, {op: "add", pod, address, embedded, roles} with a descriptor per
+role, {op: "remove", pod}, each with an `id` that comes back as {done: id} once it has taken effect.
+`service.DnsService` sends them.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from dataclasses import replace
-from threading import Lock
-from typing import Any
 
 from emu.control import Channel, Message
 from emu.dnsserver.directory import Directory
@@ -66,35 +63,3 @@ def _newer(old: DnsZone | None, new: DnsZone) -> DnsZone:
     if old and replace(new, serial=old.serial) != old and new.serial <= old.serial:
         return replace(new, serial=old.serial + 1)
     return old if old and new.serial < old.serial else new
-
-
-class DnsService:
-    """The testbed's side. Each call returns when it has taken effect; calls may come from several threads."""
-
-    def __init__(self, control: socket.socket) -> None:
-        self._channel, self._lock, self._id = Channel(control), Lock(), 0
-
-    def zone(self, zone: DnsZone) -> None:
-        self._call({"op": "zone", "zone": zone})
-
-    def add(
-        self, pod: str, address: str, sockets: Sequence[tuple[str, socket.socket]], *, embedded: bool = False
-    ) -> None:
-        """Sockets by role (`pod.ROLES`), bound in the Pod's netns. They are duplicated: close your own."""
-        roles = [role for role, _ in sockets]
-        message = {"op": "add", "pod": pod, "address": address, "embedded": embedded, "roles": roles}
-        self._call(message, [sock.fileno() for _, sock in sockets])
-
-    def remove(self, pod: str) -> None:
-        self._call({"op": "remove", "pod": pod})
-
-    def close(self) -> None:
-        """The server process ends."""
-        self._channel.close()
-
-    def _call(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
-        with self._lock:
-            self._id += 1
-            self._channel.send({**message, "id": self._id}, fds)
-            if self._channel.receive() is None:
-                raise ConnectionError("the DNS server process has ended")

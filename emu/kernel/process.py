@@ -3,7 +3,7 @@
 A program starts in other namespaces from a thread of its own that has entered them: namespaces belong to threads, a
 child inherits those of the thread that forked it, and a PID namespace is entered by children only.
 
-`Reaper` and `start_service` are offered here too.
+`Reaper`, `ServiceStarter` and `start_service` are offered here too.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import BinaryIO, Protocol, TypeVar
 from emu.errors import KernelError, MissingTool
 from emu.kernel import children, syscalls
 from emu.kernel.children import Child, OnExit, Reaper
-from emu.kernel.service import start_service
+from emu.kernel.service import ServiceStarter, start_service
 
-__all__ = ["Child", "Completed", "Namespaces", "Reaper", "run", "spawn", "start_service"]
+__all__ = ["Child", "Completed", "Namespaces", "Reaper", "ServiceStarter", "run", "spawn", "start_service"]
 
 T = TypeVar("T")
 NULL = subprocess.DEVNULL

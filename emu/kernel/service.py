@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 from emu.kernel import children, syscalls
@@ -37,6 +38,32 @@ def start_service(name: str, main: Callable[[socket.socket], None], *, kind: int
         _serve(name, main, theirs)
     theirs.close()
     return ours
+
+
+class ServiceStarter:
+    """Starts a server process whenever one is wanted, from any thread: a process that never has threads, made as
+    `start_service` makes one, forks them."""
+
+    def __init__(self, name: str, main: Callable[[socket.socket], None]) -> None:
+        self._control = start_service(f"{name} starter", partial(_start_when_asked, name, main))
+
+    def start(self) -> socket.socket:
+        """Our end of the new one's control socket, a stream. It is closed at the other end when the process ends.
+        Raises OSError when the starter itself has been killed."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._control, [b"."], [theirs.fileno()])
+        return ours
+
+
+def _start_when_asked(name: str, main: Callable[[socket.socket], None], control: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
+    while fds := socket.recv_fds(control, 1, 1)[1]:
+        theirs = socket.socket(fileno=fds[0])
+        if not os.fork():
+            control.close()
+            _serve(name, main, theirs)
+        theirs.close()
 
 
 def _ended(name: str, code: int) -> None:

@@ -13,6 +13,7 @@ from emu.api.objects import ObjectMeta, PodStatus
 from emu.cluster.model import Node
 from emu.cluster.staleflows import StaleFlow
 from emu.dnsserver import server as dnsserver
+from emu.dnsserver.service import DnsService
 from emu.errors import InputError
 from emu.kernel import inventory, netns, process
 from emu.kernel.apply import Kernel
@@ -35,12 +36,12 @@ class Host:
     forked here."""
 
     def __init__(self, lab: str, logs: Path, granted: Sequence[Limit] | None = None) -> None:
-        dns = process.start_service("dns", dnsserver.main)
+        dns = process.ServiceStarter("dns", dnsserver.main)
         shared = process.start_service("workloads", workloads.main)
         self.pods = PodNamespaces()
         process.Reaper()
         self.kernel = Kernel(lab, self.pods, granted)
-        self.dns = dnsserver.DnsService(dns)
+        self.dns = DnsService(dns.start)
         self.workloads = workloads.WorkloadService(shared)
         self.runtime = KernelRuntime(self.kernel, self.pods, self.dns, self.workloads)
         self.kubelet = Kubelet(self.runtime, self._report, log_directory=logs)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from emu.dnsserver.server import DnsService
+from emu.dnsserver.service import DnsService
+from emu.errors import EmuError
 from emu.kernel.apply import Kernel
 from emu.kernel.netns import socket_in
 from emu.kernel.pods import PodNamespaces
@@ -16,6 +18,8 @@ from emu.kernel.process import Child
 from emu.plan.model import PodSandbox
 from emu.workloads.runtime import Handle, OnExit
 from emu.workloads.server import WorkloadService
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 511  # nginx's
 DNS, DNS_PORT = "coredns", 53
@@ -69,10 +73,17 @@ class KernelRuntime:
                     sock.bind((pod.resolver, DNS_PORT))
                 if role == "tcp":
                     sock.listen(BACKLOG)
-            self._dns.add(netns, pod.resolver, sockets, embedded=True)
+            self._dns.add(netns, pod.resolver, sockets, embedded=True, on_exit=lambda _: self._again(netns, pod))
         finally:
             for _, sock in sockets:
                 sock.close()
+
+    def _again(self, netns: str, pod: PodSandbox) -> None:
+        """A runtime is no container of the Pod: nothing of it is seen there but that names have no answer meanwhile."""
+        try:
+            self.resolve(netns, pod)
+        except (EmuError, KeyError, OSError) as error:  # the Pod may have gone with it
+            log.warning("%s: nobody answers for names there: %s", netns, error)
 
     def silence(self, netns: str, pod: PodSandbox | None) -> None:
         """The Pod has gone."""
@@ -111,7 +122,7 @@ class KernelRuntime:
     ) -> Handle:
         if handler == DNS:
             key = f"{netns} {next(self._numbers)}"
-            self._dns.add(key, str(pod.addresses[0]), sockets)
+            self._dns.add(key, str(pod.addresses[0]), sockets, on_exit=on_exit)
             return Served(DNS, key, on_exit)
         return Served(
             "", self._workloads.add(handler, argv, pod.hostname, sockets, log_fd=log_fd, on_exit=on_exit), on_exit

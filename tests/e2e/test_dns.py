@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
-from inside import addresses, apply, cluster_ip, endpoints, out, run, wait_until
+from inside import addresses, apply, cluster_ip, endpoints, out, pod, run, wait_until
 from labs import Labs
 
+from emu.api.objects import ContainerStatus
 from emu.api.topology import Dns
+from emu.apiserver.tables.pods import status as pod_status
 from emu.capture.decode import decode
 from emu.capture.points import points
 from emu.capture.recorder import Recorder, opener
@@ -252,5 +256,33 @@ def test_names_follow_the_services(testbed: Labs) -> None:
         lab.delete([("Deployment", "default", "web")])
         wait_until(lambda: not addresses(lab, "web"), "the Pods of web are gone")
         assert dig(lab, "web.default.svc.cluster.local") == [cluster_ip(lab, "web")]
+
+    testbed(inside)
+
+
+def test_a_server_that_is_killed_is_restarted_as_a_container_and_answers_again(testbed: Labs) -> None:
+    """One process serves both replicas."""
+
+    def inside(lab: Testbed) -> None:
+        dns = [key[2] for key in lab.store.snapshot().objects if key[:2] == ("Pod", "kube-system")]
+        assert len(dns) == 2
+
+        def containers() -> list[ContainerStatus]:
+            return [pod(lab, name, "kube-system").status.container_statuses[0] for name in dns]
+
+        (server,) = out(lab, "node1", "pgrep -x 'emu dns'").split()
+        os.kill(int(server), signal.SIGKILL)
+        wait_until(lambda: not any(each.ready for each in containers()), "none is ready")
+        assert endpoints(lab, "kube-dns", "kube-system") == []
+        wait_until(lambda: all(each.restart_count == 1 and each.ready for each in containers()), "restarted")
+        ended = [each.last_state.terminated for each in containers()]
+        assert all(each and (each.exit_code, each.reason) == (137, "Error") for each in ended)
+        assert dig(lab, "nginx-svc.default.svc.cluster.local") == [cluster_ip(lab, "nginx-svc")]
+
+        (server,) = out(lab, "node1", "pgrep -x 'emu dns'").split()
+        os.kill(int(server), signal.SIGKILL)
+        wait_until(
+            lambda: all(pod_status(pod(lab, name, "kube-system")) == "CrashLoopBackOff" for name in dns), "back-off"
+        )
 
     testbed(inside)

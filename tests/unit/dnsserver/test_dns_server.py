@@ -1,6 +1,8 @@
 """The server over real sockets on loopback."""
 
 import os
+import queue
+import signal
 import socket
 import struct
 import threading
@@ -11,7 +13,8 @@ import dns.rdatatype
 import pytest
 
 from emu.dnsserver.forward import Forwarder, address_of
-from emu.dnsserver.server import DnsService, main
+from emu.dnsserver.server import main
+from emu.dnsserver.service import DnsService
 from emu.plan.dns import DnsService as Service
 from emu.plan.model import DnsZone
 from emu.poller import Poller
@@ -37,10 +40,8 @@ class Lab:
     """A server thread, its service, and one Pod's ports."""
 
     def __init__(self, host="127.0.0.1"):
-        ours, theirs = socket.socketpair()
-        self.thread = threading.Thread(target=main, args=(theirs,))
-        self.thread.start()
-        self.service = DnsService(ours)
+        self.threads = []
+        self.service = DnsService(self.start)
         self.sockets = [
             ("udp", bound(socket.SOCK_DGRAM, host)),
             ("tcp", bound(socket.SOCK_STREAM, host)),
@@ -50,6 +51,12 @@ class Lab:
         self.ports = {role: sock.getsockname()[1] for role, sock in self.sockets}
         self.host = host
         self.service.add("kube-system/coredns-1", "127.0.0.1", self.sockets)
+
+    def start(self):
+        ours, self.theirs = socket.socketpair()
+        self.threads.append(threading.Thread(target=main, args=(self.theirs,)))
+        self.threads[-1].start()
+        return ours
 
     def udp(self, name, kind="A"):
         query = dns.message.make_query(name, kind)
@@ -66,10 +73,10 @@ class Lab:
 
     def close(self):
         self.service.close()
-        self.thread.join(TIMEOUT_S)
+        self.threads[-1].join(TIMEOUT_S)
         for _, sock in self.sockets:
             sock.close()
-        assert not self.thread.is_alive()
+        assert not self.threads[-1].is_alive()
 
 
 @pytest.fixture
@@ -211,3 +218,17 @@ def test_an_upstream_may_carry_a_port():
         ("2001:db8::1", 53),
         ("2001:db8::1", 54),
     ]
+
+
+def test_a_server_that_ends_tells_what_it_served_and_the_next_pod_gets_another_with_the_same_zone():
+    lab = Lab()
+    lab.service.zone(zone())
+    ended = queue.Queue()
+    lab.service.add("kube-system/coredns-1", "127.0.0.1", lab.sockets, on_exit=ended.put)
+    lab.theirs.shutdown(socket.SHUT_RDWR)
+    assert ended.get(timeout=TIMEOUT_S) == -signal.SIGKILL
+    lab.service.zone(zone("10.96.10.11"))
+    lab.service.add("kube-system/coredns-1", "127.0.0.1", lab.sockets)
+    assert lab.udp("web.default.svc.cluster.local").answer[0][0].address == "10.96.10.11"
+    assert len(lab.threads) == 2
+    lab.service.close()
