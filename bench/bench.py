@@ -20,7 +20,7 @@ from bench.report import Samples
 from emu.experiment import measuring
 from emu.plan.model import Plan
 
-AT_ONCE = 8 * (os.cpu_count() or 1)  # as many as emu starts
+AT_ONCE = 16 * (os.cpu_count() or 1)  # as many as emu starts
 
 
 def main() -> None:

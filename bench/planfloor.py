@@ -14,7 +14,7 @@ from dataclasses import replace
 from bench.floor import _send
 from emu.kernel import netlink_links, netlink_routes, netns, programs, syscalls, sysctls
 from emu.kernel.handle import Act, Handle
-from emu.kernel.making import LinkMaker
+from emu.kernel.making import LinkMaker, in_turn
 from emu.kernel.netlink import Request
 from emu.names import FABRIC_NETNS
 from emu.plan import diff
@@ -105,7 +105,8 @@ def _packed(
         handles[space.name] = _Packed(netns.Netns(space.name, fds[space.name]))
         handles[space.name].kept = []  # type: ignore[attr-defined]
     changes = [NetnsChange(name=space.name, old=None, new=space, added=_values(space)) for space in spaces]
-    left = LinkMaker(handles, wanted).make(changes)
+    maker = LinkMaker(handles, wanted)
+    left = {change.name: maker.make(change) for change in in_turn(changes)}
     rest: defaultdict[str, list[Request]] = defaultdict(list)
     for change in changes:
         handle = handles[change.name]

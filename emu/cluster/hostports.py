@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from emu.api.cnimodes import CNI_MODES, takes_host_ports
-from emu.api.objects import DaemonSet, Deployment, KubeObject, Objects, Pod, PodSpec, ReplicaSet
+from emu.api.objects import DaemonSet, Deployment, KubeObject, Pod, PodSpec, ReplicaSet
 from emu.api.topology import Topology
 from emu.cluster.lifecycle import is_finished
 from emu.cluster.objectmap import subject
@@ -34,11 +34,11 @@ def taken(pods: Iterable[Pod]) -> defaultdict[str, HostPorts]:
     return found
 
 
-def check(topology: Topology, objects: Objects) -> None:
+def check(topology: Topology, objects: Iterable[KubeObject]) -> None:
     """Raises InputError for a hostPort that would lead nowhere."""
     if takes_host_ports(topology.cni):
         return
-    for obj in objects.values():
+    for obj in objects:
         if isinstance(obj, Deployment | ReplicaSet | DaemonSet):
             _checked(topology, obj, obj.spec.template.spec)
         elif isinstance(obj, Pod):

@@ -43,10 +43,14 @@ def changed(objects: Objects, puts: Iterable[KubeObject] = (), deletes: Iterable
     return MappingProxyType(copy)
 
 
+def unseen(objects: Objects, before: Objects) -> list[KubeObject]:
+    """Those that are not the same object in `before`."""
+    return [obj for key, obj in objects.items() if before.get(key) is not obj]
+
+
 def differences(old: Objects, new: Objects) -> tuple[tuple[KubeObject, ...], tuple[Key, ...]]:
     """(puts, deletes) that turn `old` into `new`, for `Store.write`. Unchanged objects are the same object."""
-    puts = tuple(obj for key, obj in new.items() if old.get(key) is not obj)
-    return puts, tuple(key for key in old if key not in new)
+    return tuple(unseen(new, old)), tuple(key for key in old if key not in new)
 
 
 @partial(by_identity, size=2 * AT_ONCE)

@@ -6,7 +6,7 @@ they are made of, so such a Pod stays the same value and costs no plan differenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -73,6 +73,7 @@ def pods(topology: Topology, objects: Objects, registry: Registry, previous: Clu
     return tuple(sorted(made, key=lambda pod: (pod.namespace, pod.name)))
 
 
+@by_identity
 def _from_object(topology: Topology, registry: Registry, services: Mapping[str, str], pod: PodObject) -> Pod:
     meta, status = pod.metadata, pod.status
     return _made(
@@ -131,9 +132,9 @@ def _image(container: Container, registry: Registry) -> Image:
         raise wrong.located(None, subject=f"container {container.name}") from None
 
 
-def check_images(objects: Objects, registry: Registry) -> None:
+def check_images(objects: Iterable[KubeObject], registry: Registry) -> None:
     """Raises InputError for an unknown image, also where there is no Pod yet: better now than at the next scaling."""
-    for obj in objects.values():
+    for obj in objects:
         if isinstance(obj, Deployment | ReplicaSet | DaemonSet):
             _checked(registry, obj, obj.spec.template.spec)
         elif isinstance(obj, PodObject):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from emu.api.images import Image
 from emu.api.objects import Key, Node, Objects
 from emu.api.topology import Topology
-from emu.cluster import capacity, hostports, ipam, services
+from emu.cluster import capacity, hostports, ipam, objectmap, services
 from emu.cluster.model import Cluster
 from emu.cluster.nodes import families, node_ranges, nodes, ranges
 from emu.cluster.objectmap import of_kind
@@ -62,10 +62,10 @@ def resolve(
     previous: Cluster | None = None,
     places: Mapping[Key, Place] | None = None,
 ) -> Cluster:
-    """`now` (RFC 3339) is written on what is created or changes state. With `previous`, Pods that were there keep the
-    Service variables they started with. Objects without any Node are a cluster about to be brought up: then ranges
-    that cannot hold the Pods are a PlanError, where a running cluster leaves such Pods waiting. With `places` (of
-    `load.Loaded`) an InputError names file and line."""
+    """`now` (RFC 3339) is written on what is created or changes state. With `previous`, what is the same there is known
+    to be right, and Pods that were there keep the Service variables they started with. Objects without any Node are a
+    cluster about to be brought up: then ranges that cannot hold the Pods are a PlanError, where a running cluster
+    leaves such Pods waiting. With `places` (of `load.Loaded`) an InputError names file and line."""
     try:
         return _resolved(topology, objects, registry, now, previous)
     except InputError as error:
@@ -78,8 +78,9 @@ def _resolved(
     is_new = not any(key[0] == "Node" for key in objects)
     if is_new:
         capacity.check_totals(topology, objects)
-    check_images(objects, registry)
-    hostports.check(topology, objects)
+    unseen = objectmap.unseen(objects, previous.objects if previous else {})
+    check_images(unseen, registry)
+    hostports.check(topology, unseen)
     settled = settle(topology, objects, now)
     if is_new:
         capacity.check_nodes(topology, settled)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from emu.api.objects import Labels, Objects, Pod
 from emu.cluster.objectmap import AT_ONCE, of_kind
 from emu.cluster.selectors import has_all
@@ -17,10 +19,10 @@ class Selected:
             for label, value in pod.metadata.labels.items():
                 self._pods.setdefault((pod.metadata.namespace, label, value), []).append(pod)
 
-    def by(self, namespace: str, selector: Labels) -> list[Pod]:
+    def by(self, namespace: str, selector: Labels) -> Sequence[Pod]:
         """In the order of the objects. `selector` must not be empty."""
         some = min((self._pods.get((namespace, *item), []) for item in selector.items()), key=len)
-        return [pod for pod in some if has_all(selector, pod.metadata.labels)]
+        return some if len(selector) == 1 else [pod for pod in some if has_all(selector, pod.metadata.labels)]
 
 
 of = by_identity(Selected, size=AT_ONCE)

@@ -6,7 +6,7 @@ gone, while TCP finds out by itself. Source: kubernetes pkg/proxy/conntrack/clea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from emu.cluster.model import Frontend, IPAddress, usable
@@ -21,18 +21,30 @@ class StaleFlow:
     backend: IPAddress | None = None
 
 
-def stale_flows(old: Iterable[Frontend], new: Iterable[Frontend]) -> tuple[StaleFlow, ...]:
-    """An endpoint that is gone; a Service that is gone, or that had no endpoint until now (or was not there)."""
+Name = tuple[str, IPAddress]
+
+
+def refusing(frontends: Iterable[Frontend]) -> frozenset[Name]:
+    """The UDP Services that have no endpoint."""
+    return frozenset(name for name, each in _by_name(frontends).items() if not _places(each))
+
+
+def stale_flows(
+    old: Iterable[Frontend], new: Iterable[Frontend], unused: Collection[Name] = frozenset()
+) -> tuple[StaleFlow, ...]:
+    """An endpoint that is gone; a Service that is gone, or that had no endpoint until now (or was not there). `unused`:
+    the Services that have refused all since the Nodes were made, to which there is no flow: conntrack forgets a packet
+    that a rule rejects."""
     before, after = _by_name(old), _by_name(new)
     return tuple(
         stale
         for name in dict.fromkeys((*before, *after))
-        if before.get(name) is not after.get(name)
+        if before.get(name) is not after.get(name) and name not in unused
         for stale in _stale(before.get(name), after.get(name))
     )
 
 
-def _by_name(frontends: Iterable[Frontend]) -> dict[tuple[str, IPAddress], Frontend]:
+def _by_name(frontends: Iterable[Frontend]) -> dict[Name, Frontend]:
     return {(str(each), each.cluster_ip): each for each in frontends if each.protocol == "UDP"}
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import resource
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from emu.errors import EmuError, KernelError
@@ -36,7 +36,7 @@ from emu.kernel.daemons import Daemons
 from emu.kernel.foreign import Observer
 from emu.kernel.handle import Act, Handle
 from emu.kernel.limits import Limit
-from emu.kernel.making import LinkMaker
+from emu.kernel.making import LinkMaker, in_turn
 from emu.kernel.netns import Netns
 from emu.kernel.plugins import Plugins
 from emu.kernel.pods import PodNamespaces
@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 _DESCRIPTORS = 65536
 #: What is not made by rtnetlink, or has been before the rest.
 _BY_OTHERS = (Link, Sysctl, IpSet, TcProgram, SocketProgram, MapEntry, VirtualService, RealServer)
+_SHARE = 16  # namespaces that a thread creates before others see them
 
 
 class Kernel:
@@ -72,6 +73,7 @@ class Kernel:
         self.daemons = Daemons(namespaces, self.netns)
         self.plugins = Plugins(self.daemons.machine, self.netns, Observer(self._handles))
         self.sockets = SocketServices()
+        self._procfs = sysctls.Procfs()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < min(_DESCRIPTORS, hard):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
@@ -182,6 +184,7 @@ class Kernel:
         """Release everything made here, by descriptor and index; errors are collected, not raised."""
         errors: list[Exception] = self.daemons.close()
         self.sockets.close()
+        self._procfs.close()
         for name, handle in reversed(self._handles.items()):
             if name == FABRIC_NETNS:
                 errors += _attempt(lambda: self._delete_fabric(handle))  # noqa: B023 - called at once
@@ -237,45 +240,64 @@ class Kernel:
     # ---- what comes
 
     def _create(self, changes: Sequence[NetnsChange]) -> set[str]:
-        """All new namespaces, by as many threads as there are cores: the kernel makes them side by side."""
+        """All new namespaces but the Pods'. Returns the names of those that are new, the Pods' too."""
         plans = [change.new for change in changes if change.new is not None]
         for plan in [plan for plan in plans if plan.kind is NetnsKind.FABRIC]:
             handle = self._handles[plan.name] = Handle(netns.current(plan.name))
             handle.refresh()
-            sysctls.write(plan.name, _early(plan))
+            sysctls.write(plan.name, _early(plan), self._procfs)
             plans.remove(plan)
         if plans:
-            self._create_all(plans)
+            self._newborn = self._newborn or _probe()
+            self._create_all([plan for plan in plans if plan.kind is not NetnsKind.POD])
         return {change.name for change in changes}
 
     def _create_all(self, plans: Sequence[NetnsPlan]) -> None:
-        threads = min(os.cpu_count() or 1, 4, 1 + len(plans) // 8)
-        shares = [plans[i::threads] for i in range(threads)]
-        newborn = self._newborn = self._newborn or _probe()
+        """By one thread, whose turns several may take: the kernel makes namespaces side by side."""
         made: dict[str, Handle] = {}
+        assert self._newborn
         try:
-            with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="netns") as pool:
-                list(pool.map(lambda share: _create_share(share, newborn, made), shares))
+            _create_share(plans, self._newborn, made, self._procfs)
         except OSError as error:
             raise KernelError(f"{FABRIC_NETNS}# ip netns add: {error}") from error
         finally:
             self._handles |= {plan.name: made[plan.name] for plan in plans if plan.name in made}
 
     def _furnish(self, changes: Sequence[NetnsChange], born: set[str], new: Plan) -> None:
-        """The rules of what is new beside all else: they name links, and do not need them. What was begun is carried
-        out, then the first error raised."""
-        with ThreadPoolExecutor(max_workers=1 + (os.cpu_count() or 1), thread_name_prefix="apply") as pool:
-            rules = pool.submit(self._restore, [change for change in changes if change.name in born], new.iptables)
-            left = LinkMaker(self._handles, new).make(changes)
-            filled = [pool.submit(self._fill, each, left.get(each.name, []), each.name in born) for each in changes]
-        for future in (*filled, rules):
-            future.result()
+        """The Pods' namespaces, and what is in all. While the links of one Node are made, the namespaces before it are
+        filled and those behind it created; beside all this, the rules of what is new: they name links, and do not
+        need them. What was begun is carried out, then the first error raised."""
+        maker = LinkMaker(self._handles, new)
+        turns = in_turn(changes)
+        cores = os.cpu_count() or 1
+        with (
+            ThreadPoolExecutor(max_workers=cores, thread_name_prefix="netns") as creators,
+            ThreadPoolExecutor(max_workers=1 + cores, thread_name_prefix="apply") as pool,
+        ):
+            there = self._creation(creators, [change.new for change in turns if change.name in born and change.new])
+            nodes = [change for change in changes if change.name in self._handles]
+            rules = pool.submit(self._restore, [change for change in nodes if change.name in born], new.iptables)
+            filled = []
+            for change in turns:
+                for name in {change.name, *_peers(change)} & there.keys():
+                    there[name].result()
+                filled.append(pool.submit(self._fill, change, maker.make(change), change.name in born))
+        if said := "\n".join(filter(None, [future.result() for future in filled])):
+            log.info("%s", said)
+        rules.result()
         for change in changes:
             self.sockets.write(change.name, [value for value in change.added if isinstance(value, MapEntry)])
             self.sockets.attach(value for value in change.added if isinstance(value, SocketProgram))
             if links := [value for value in change.added if isinstance(value, Link)]:
                 carrier.settle(self._handles[change.name].connection.sock, links)
         self._join([change.name for change in changes if change.name in born], new)
+
+    def _creation(self, pool: ThreadPoolExecutor, plans: Sequence[NetnsPlan]) -> dict[str, Future[None]]:
+        """Of the Pods' namespaces, in the order given, some at a time; by name, what tells that one is there."""
+        wanted = [plan for plan in plans if plan.name not in self._handles]
+        shares = [wanted[i : i + _SHARE] for i in range(0, len(wanted), _SHARE)]
+        futures = [(share, pool.submit(self._create_all, share)) for share in shares]
+        return {plan.name: future for share, future in futures for plan in share}
 
     def _join(self, names: Iterable[str], new: Plan) -> None:
         """New Nodes and Pods under the eye of the Nodes' socket programs."""
@@ -285,21 +307,23 @@ class Kernel:
             if any(isinstance(program, SocketProgram) for program in new.netns[node].programs):
                 self.sockets.join(self.netns(name), node)
 
-    def _fill(self, change: NetnsChange, first: Sequence[Act], born: bool) -> None:
+    def _fill(self, change: NetnsChange, first: Sequence[Act], born: bool) -> str:
+        """Returns what is to be logged: a thousand threads' turns at the log would take longer than their work."""
         handle = self._handles[change.name]
         late = [v for v in change.added if isinstance(v, Sysctl) and not (born and _is_early(v))]
         if late:
             with netns.entered(handle.netns):
-                sysctls.write(change.name, late)
+                sysctls.write(change.name, late, self._procfs)
         acts = [Act(netlink_links.up(netlink_links.LOOPBACK), "ip link set lo up")] if change.old is None else []
         acts += first
         for value in change.added:
             if not isinstance(value, _BY_OTHERS):
                 acts.append(values.addition(handle, value))
-        handle.execute(acts)
+        handle.carry_out(acts)
         maps.write(handle, [value for value in change.added if isinstance(value, MapEntry)])
         programs.attach(handle, [value for value in change.added if isinstance(value, TcProgram)])
         ipvs.change(handle.netns, change, [value for value in change.added if isinstance(value, ipvs.Value)])
+        return handle.commands(acts)
 
     def _restore(self, changes: Sequence[NetnsChange], variant: str) -> None:
         for change in changes:
@@ -309,28 +333,32 @@ class Kernel:
                     self._handles[change.name].netns, [(before.get(each.name), each) for each in wanted]
                 )
         cache: dict[tuple[int, int], str] = {}
-        calls = [
-            call
-            for change in changes
-            if change.tables
-            for call in firewall.restores(self._handles[change.name].netns, change.tables, cache)
-        ]
-        if calls:
-            firewall.restore_all(calls, variant)
+        firewall.restore_all(
+            (
+                call
+                for change in changes
+                if change.tables
+                for call in firewall.restores(self._handles[change.name].netns, change.tables, cache)
+            ),
+            variant,
+        )
 
 
-def _create_share(plans: Sequence[NetnsPlan], newborn: Handle, made: dict[str, Handle]) -> None:
+def _peers(change: NetnsChange) -> set[str]:
+    """The namespaces that links which are new lead to."""
+    return {value.peer[0] for value in change.added if isinstance(value, Link) and value.peer}
+
+
+def _create_share(plans: Sequence[NetnsPlan], newborn: Handle, made: dict[str, Handle], procfs: sysctls.Procfs) -> None:
     queue = iter(plans)
 
     def inside(new: Netns) -> None:
         plan = next(queue)
         handle = made[plan.name] = Handle(new, dict(newborn.indexes), newborn.next_index)
         handle.open_here()
-        sysctls.write(plan.name, _early(plan))
+        sysctls.write(plan.name, _early(plan), procfs)
 
-    if log.isEnabledFor(logging.INFO):
-        for plan in plans:
-            log.info("%s", render.command(FABRIC_NETNS, plan))
+    log.info("%s", "\n".join([render.command(FABRIC_NETNS, plan) for plan in plans]))
     netns.create_all([plan.name for plan in plans], inside)
 
 

@@ -93,7 +93,7 @@ def restores(netns: Netns, tables: Sequence[Pair], cache: dict[tuple[int, int], 
 def restore_all(calls: Iterable[Restore], variant: str) -> None:
     """Many at once: a small one mostly waits for the kernel, which lets every CPU forget the old rules before it
     answers. Every call is carried out, then the first error raised."""
-    with ThreadPoolExecutor(max_workers=8 * (os.cpu_count() or 1), thread_name_prefix="iptables") as pool:
+    with ThreadPoolExecutor(max_workers=16 * (os.cpu_count() or 1), thread_name_prefix="iptables") as pool:
         futures: list[Future[None]] = [
             pool.submit(restore, call.netns, call.text, variant, call.family, noflush=call.noflush) for call in calls
         ]

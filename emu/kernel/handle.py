@@ -94,11 +94,18 @@ class Handle:
     def execute(self, acts: Sequence[Act]) -> None:
         """All in one send. What is to be removed and is not there, or is to be a rule and is there, is no error; a
         route that the plan expects to be refused must be."""
+        if acts and log.isEnabledFor(logging.INFO):
+            log.info("%s", self.commands(acts))
+        self.carry_out(acts)
+
+    def commands(self, acts: Sequence[Act]) -> str:
+        """For the log, a line each."""
+        return "\n".join([_command(self.netns.name, act) for act in acts])
+
+    def carry_out(self, acts: Sequence[Act]) -> None:
+        """As `execute`, not logged."""
         if not acts:
             return
-        if log.isEnabledFor(logging.INFO):
-            for act in acts:
-                log.info("%s", _command(self.netns.name, act))
         failures = self.connection.execute([act.request for act in acts])
         errors = [_refusal(self.netns.name, acts[f.index], f) for f in failures if not _harmless(acts[f.index], f)]
         failed = {failure.index for failure in failures}

@@ -9,33 +9,40 @@ from emu.kernel import netlink_links, programs
 from emu.kernel.handle import Act, Handle
 from emu.kernel.netlink_links import Peer
 from emu.plan import render
-from emu.plan.model import Link, NetnsChange, Plan
+from emu.plan.model import Link, NetnsChange, NetnsKind, Plan
+
+
+def in_turn(changes: Sequence[NetnsChange]) -> list[NetnsChange]:
+    """Fabric first, then nodes, each followed by its Pods: what leads to a Pod is made in its Node."""
+    turns = {change.name: number for number, change in enumerate(changes)}
+
+    def turn(change: NetnsChange) -> tuple[int, bool]:
+        is_pod = change.new is not None and change.new.kind is NetnsKind.POD
+        ends = (link.peer[0] for link in change.new.links if link.peer) if change.new and is_pod else ()
+        return max((turns[name] for name in ends if name in turns), default=turns[change.name]), is_pod
+
+    return sorted(changes, key=turn)
 
 
 class LinkMaker:
-    """`plan` has the other ends of veth pairs. Changes are to be given fabric first, then nodes, then Pods: who
-    comes first makes the pair."""
+    """`plan` has the other ends of veth pairs. Changes are to be given in the order of `in_turn`: who comes first makes
+    the pair. A namespace whose turn has been may be changed by another thread."""
 
     def __init__(self, handles: Mapping[str, Handle], plan: Plan) -> None:
         self._handles = handles
         self._plan = plan
         self._born: set[tuple[str, str]] = set()  # (netns, ifname) of ends made with their peers
 
-    def make(self, changes: Sequence[NetnsChange]) -> dict[str, list[Act]]:
-        """Returns what is left to do where no link had to be made, to go with the namespace's next send."""
-        left: dict[str, list[Act]] = {}
-        for change in changes:
-            handle = self._handles[change.name]
-            acts: list[Act] = []
-            made = len(handle.indexes)
-            for link in change.added:
-                if isinstance(link, Link):
-                    acts += self._acts(handle, link)
-            if len(handle.indexes) == made:
-                left[change.name] = acts
-            else:
-                handle.execute(acts)
-        return left
+    def make(self, change: NetnsChange) -> list[Act]:
+        """The links of one namespace. Returns what is left to do where none had to be made, to go with the namespace's
+        next send."""
+        handle = self._handles[change.name]
+        made = len(handle.indexes)
+        acts = [act for link in change.added if isinstance(link, Link) for act in self._acts(handle, link)]
+        if len(handle.indexes) == made:
+            return acts
+        handle.execute(acts)
+        return []
 
     def _acts(self, handle: Handle, link: Link) -> list[Act]:
         born = (handle.netns.name, link.name) in self._born
@@ -62,7 +69,9 @@ class LinkMaker:
         """Made in the netns that keeps its socket, straight into its own."""
         index = handle.allot(link.name)
         request = netlink_links.add(link, index, netns_fd=handle.netns.fd)
-        home.execute([Act(request, render.moved(handle.netns.name, link))])
+        beside = Handle(home.netns)  # whose own connection another thread may be using
+        beside.execute([Act(request, render.moved(handle.netns.name, link))])
+        beside.rest()
         modified = netlink_links.modify(link, index, _lookup(handle, link, link.master))
         return [Act(modified, link, exists=True)]
 

@@ -34,6 +34,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_TXQLEN, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_LINK_NETNSID = 13, 18, 28, 37
 DEFAULT_QLEN = 1000
 _IFLA_GROUP, _DOOMED = 27, 0x656D75
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _BRPORT_MODE = 4  # hairpin
@@ -124,8 +125,11 @@ def up(index: int) -> Request:
 
 
 def _common(link: Link, index: int, *, up: bool) -> bytes:
-    """Of a link to be made."""
-    return _settings(link, index, up=up) + attr_text(IFLA_IFNAME, link.name)
+    """Of a link to be made. A veth asked for by nobody's number has a queue for each CPU there may ever be, of which it
+    uses one: to say so the kernel twice waits, with the lock of all links held, until no CPU reads the old number
+    (veth_init_queues, netif_set_real_num_tx_queues). One that is born with the one it uses does not wait."""
+    queues = attr_u32(_IFLA_NUM_TX_QUEUES, 1) + attr_u32(_IFLA_NUM_RX_QUEUES, 1) if link.kind == "veth" else b""
+    return _settings(link, index, up=up) + attr_text(IFLA_IFNAME, link.name) + queues
 
 
 def _settings(link: Link, index: int, *, up: bool) -> bytes:

@@ -31,6 +31,7 @@ class Netns:
 
 def current(name: str) -> Netns:
     """The namespace the calling thread is in, bound to its name if /run/netns is ours to write."""
+    os.makedirs(DIRECTORY, exist_ok=True)
     fd = os.open(_OWN, _FLAGS)
     return Netns(name, fd, _bind(name))
 
@@ -89,7 +90,6 @@ def socket_in(netns: Netns, family: int, kind: int, proto: int = 0) -> socket.so
 
 def _bind(name: str) -> str:
     path = f"{DIRECTORY}/{name}"
-    os.makedirs(DIRECTORY, exist_ok=True)
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     try:
         syscalls.mount(_OWN, path, flags=syscalls.MS_BIND)

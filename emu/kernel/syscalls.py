@@ -31,6 +31,8 @@ MNT_DETACH = 2
 
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
+_FSOPEN_CLOEXEC, _FSCONFIG_CMD_CREATE, _FSMOUNT_CLOEXEC = 1, 6, 1
+_MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_NOEXEC = 2, 4, 8
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -40,6 +42,7 @@ _SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_PIDFD_OPEN = 434
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
+_SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -89,6 +92,24 @@ def move_mount(tree: int, target: str) -> None:
     flags = ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH)
     if _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, target.encode(), flags) < 0:
         raise _error(f"move_mount({target})")
+
+
+def fsmount(fstype: str) -> int:
+    """A new file system of that type, nosuid, nodev and noexec, mounted nowhere: paths start at the descriptor, and
+    with it the file system is gone."""
+    context = _libc.syscall(_SYS_FSOPEN, fstype.encode(), _FSOPEN_CLOEXEC)
+    if context < 0:
+        raise _error(f"fsopen({fstype})")
+    try:
+        if _libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0) < 0:
+            raise _error(f"fsconfig({fstype})")
+        attributes = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | _MOUNT_ATTR_NOEXEC
+        fd: int = _libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes)
+        if fd < 0:
+            raise _error(f"fsmount({fstype})")
+        return fd
+    finally:
+        os.close(context)
 
 
 def sethostname(name: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from emu.errors import KernelError, MissingFeature
+from emu.kernel import syscalls
 from emu.kernel.netns import Netns, entered
 from emu.plan import render
 from emu.plan.model import Sysctl
 
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_OPENERS = 64  # of one procfs: making one takes as long as some ten writes
 _SWAP = str.maketrans("./", "/.")
 
 
@@ -20,12 +24,49 @@ def path(key: str) -> str:
     return f"/proc/sys/{key.translate(_SWAP)}"
 
 
-class Opener:
-    """Opens the files of the namespace the thread is in. /proc/sys/net/ipv4 has the same name and parent in every
-    namespace and so, in the kernel's directory cache, one hash chain with all the others: among a thousand of them
-    the search for one's own takes longer than a write. It is gone through once for many keys."""
+class Procfs:
+    """Instances of procfs of our own, mounted nowhere, each for a few namespaces (Linux 5.8 and newer have more than
+    one in a PID namespace). Where that is not allowed, /proc.
+
+    /proc/sys/net/ipv4 has the same name and parent in every namespace and so, in the kernel's directory cache, one hash
+    chain with all the others (proc_sys_compare): among a thousand of them the search for one's own takes longer than a
+    write."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._current: _Instance | None = None
+        self._left = 0
+
+    def take(self) -> _Instance:
+        """The one in use, or, when that has had its share of namespaces, the next."""
+        with self._lock:
+            if self._current is None or not self._left:
+                self._current, self._left = _Instance(), _OPENERS
+            self._left -= 1
+            return self._current
+
+    def close(self) -> None:
+        self._current = None
+
+
+class _Instance:
+    """Closed when nobody holds it any more."""
+
+    def __init__(self, *, own: bool = True) -> None:
+        try:
+            self.fd = syscalls.fsmount("proc") if own else os.open("/proc", _PATH)
+        except OSError:
+            self.fd = os.open("/proc", _PATH)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class Opener:
+    """Opens the files of the namespace the thread is in, and goes through their directory once for many keys."""
+
+    def __init__(self, procfs: Procfs | None = None) -> None:
+        self._root = procfs.take() if procfs else _Instance(own=False)
         self._directories: dict[str, int] = {}
 
     def __enter__(self) -> Opener:
@@ -38,20 +79,20 @@ class Opener:
     def open(self, key: str, flags: int) -> int:
         directory, name = _parts(key)
         if directory not in self._directories:
-            self._directories[directory] = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._directories[directory] = os.open(directory, _PATH, dir_fd=self._root.fd)
         return os.open(name, flags | os.O_CLOEXEC, dir_fd=self._directories[directory])
 
 
 @lru_cache(maxsize=65536)
 def _parts(key: str) -> tuple[str, str]:
-    """`net.ipv4.conf.all.forwarding` → `/proc/sys/net/ipv4`, `conf/all/forwarding`."""
+    """`net.ipv4.conf.all.forwarding` → `sys/net/ipv4`, `conf/all/forwarding`."""
     *directory, name = path(key).removeprefix("/proc/sys/").split("/", 2)
-    return "/".join(("/proc/sys", *directory)), name
+    return "/".join(("sys", *directory)), name
 
 
-def write(netns: str, sysctls: Iterable[Sysctl]) -> None:
+def write(netns: str, sysctls: Iterable[Sysctl], procfs: Procfs | None = None) -> None:
     """In order; `netns` is only for the message."""
-    with Opener() as opener:
+    with Opener(procfs) as opener:
         for sysctl in sysctls:
             try:
                 fd = opener.open(sysctl.key, os.O_WRONLY)

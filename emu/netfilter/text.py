@@ -24,15 +24,37 @@ def delta(old: Table | None, new: Table | None) -> str:
     before = {chain.name: chain for chain in old.chains} if old else {}
     after = {chain.name: chain for chain in new.chains} if new else {}
     builtin = BUILTIN[(new or old or Table(4, "filter")).name]
-    stale = [name for name in before if name not in after and name not in builtin]
+    stale = [Chain(name) for name in before if name not in after and name not in builtin]
     emptied = [Chain(name, (), "ACCEPT") for name in before if name in builtin and name not in after]
     changed = [c for c in (*after.values(), *emptied) if not normal.alike(before.get(c.name), c)]
     if not stale and not changed:
         return ""
-    head = [_declare(chain) for chain in changed] + [f":{name} - [0:0]" for name in stale]
-    head += [f"-F {chain.name}" for chain in changed if chain.name in builtin]
-    deletions = "".join(f"-X {name}\n" for name in stale)
-    return _block((new or old or Table(4, "filter")).name, head, _written(changed) + deletions)
+    written = [_anew(chain, builtin) + _chain_text(id(chain), chain) for chain in _leaves_first([*changed, *stale])]
+    deletions = [f"-X {chain.name}\n" for chain in stale]
+    return _block((new or old or Table(4, "filter")).name, [], "".join([*written, *deletions]))
+
+
+def _anew(chain: Chain, builtin: Sequence[str]) -> str:
+    return f"{_declare(chain)}\n" + (f"-F {chain.name}\n" if chain.name in builtin else "")
+
+
+def _leaves_first(chains: Sequence[Chain]) -> list[Chain]:
+    """Each behind those it jumps to, and the last of names first: iptables-nft-restore 1.8 keeps the names that it has
+    met in a sorted list, and walks that from the start for every line (nft-cache.c, cache_chain_list_insert)."""
+    left = {chain.name: chain for chain in sorted(chains, key=lambda chain: chain.name, reverse=True)}
+    ordered = [chain for chain in left.values() if all(rule.target not in left for rule in chain.rules)]
+    for chain in ordered:
+        del left[chain.name]
+
+    def take(chain: Chain) -> None:
+        for rule in chain.rules:
+            if target := left.pop(rule.target, None):
+                take(target)
+        ordered.append(chain)
+
+    while left:
+        take(left.pop(next(iter(left))))
+    return ordered
 
 
 def save(table: Table) -> str:

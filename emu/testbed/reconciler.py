@@ -79,6 +79,7 @@ class Reconciler:
         self._reports: deque[tuple[Key, PodStatus]] = deque()
         self._changed_daemons: deque[str] = deque()  # Nodes
         self._followers: list[Follower] = []  # called with the lock held
+        self._unused: frozenset[staleflows.Name] = frozenset()  # Services that no flow can have got through to
         self._convergence = Convergence(host.kernel.absent)
         host.reports(self._report)
         host.kernel.daemons.on_change = self._daemons_changed
@@ -171,7 +172,10 @@ class Reconciler:
         self.cluster, self.applied, self.plan = cluster, plan, foreign.foreseen(plan)
         self._convergence.forget(change.name for change in changes.netns if change.daemons)
         if old:
-            self.host.flush(staleflows.stale_flows(old.frontends, cluster.frontends), cluster.nodes)
+            stale = staleflows.stale_flows(old.frontends, cluster.frontends, self._unused)
+            self.host.flush(stale, cluster.nodes)
+        refusing = staleflows.refusing(cluster.frontends)
+        self._unused = self._unused & refusing if old else refusing
         for follower in self._followers:
             follower(changes, plan)
         self.host.follow(changes, plan)

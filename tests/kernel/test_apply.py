@@ -15,7 +15,7 @@ from emu.errors import KernelError
 from emu.kernel import process
 from emu.kernel.apply import Kernel
 from emu.plan import diff
-from emu.plan.model import Address, Changes, NetnsPlan, Plan, Role, Route, Sysctl
+from emu.plan.model import Address, Changes, NetnsKind, NetnsPlan, Plan, Role, Route, Sysctl
 
 pytestmark = pytest.mark.root
 
@@ -74,6 +74,36 @@ def test_links_are_as_flannel_and_the_bridge_plugin_leave_them(sandbox):
         (lab.mac(3, 1), 0),
         "UP",
     )
+
+
+def test_a_veth_is_born_with_the_one_queue_it_uses(sandbox):
+    def inside():
+        kernel = up(lab.plan())
+        (eth0,) = (link for link in ip(kernel, "default.p1-1", "link") if link["ifname"] == "eth0")
+        return eth0["num_tx_queues"], eth0["num_rx_queues"]
+
+    assert sandbox(inside) == (1, 1)
+
+
+def test_every_namespace_has_its_own_sysctls_however_many_there_are(sandbox):
+    """More than one procfs of the lab's own sees."""
+    plan = lab.plan()
+    many = {
+        f"extra{n}": NetnsPlan(
+            name=f"extra{n}",
+            kind=NetnsKind.POD,
+            owner=f"extra{n}",
+            sysctls=(Sysctl(key="net.ipv4.conf.all.rp_filter", value=str(n % 3)),),
+        )
+        for n in range(150)
+    }
+    plan = replace(plan, netns={**plan.netns, **many})
+
+    def inside():
+        kernel = up(plan)
+        return [name for name, space in many.items() if kernel.read(space).sysctls != space.sysctls]
+
+    assert sandbox(inside) == []
 
 
 def test_an_address_has_the_broadcast_address_the_plugins_give_it(sandbox):

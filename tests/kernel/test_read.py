@@ -127,7 +127,7 @@ def test_each_change_is_logged_as_a_line_to_paste(sandbox):
     def inside():
         lines: list[str] = []
         handler = logging.Handler()
-        handler.emit = lambda record: lines.append(record.getMessage())
+        handler.emit = lambda record: lines.extend(record.getMessage().splitlines())
         logging.getLogger("emu.kernel").addHandler(handler)
         logging.getLogger("emu.kernel").setLevel(logging.INFO)
         up(lab.plan())

@@ -6,7 +6,7 @@ missing or terminating. Source: kubernetes pkg/controller/garbagecollector, pkg/
 
 from __future__ import annotations
 
-from emu.api.objects import Key, KubeObject, Namespace, Objects, Pod, key_of
+from emu.api.objects import Key, KubeObject, Namespace, ObjectMeta, Objects, Pod, key_of
 from emu.api.topology import Topology
 from emu.cluster.lifecycle import PERMANENT_NAMESPACES, is_terminating, terminated
 from emu.cluster.objectmap import changed, of_kind
@@ -24,8 +24,11 @@ def collect(topology: Topology, objects: Objects, now: str) -> Objects:
 def _once(objects: Objects, now: str) -> Objects:
     puts: list[KubeObject] = []
     deletes: list[Key] = []
+    living = {space.metadata.name for space in of_kind(objects, Namespace) if not _is_ending(space)} | {""}
     for key, obj in objects.items():
-        if not (_is_orphan(obj, objects) or _is_terminating_without_node(obj)):
+        meta = obj.metadata
+        orphaned = meta.namespace not in living or (meta.owner_references and _is_orphan(meta, objects))
+        if not orphaned and not (meta.deletion_timestamp and _is_terminating_without_node(obj)):
             continue
         if isinstance(obj, Pod) and obj.spec.node_name:
             puts.append(terminated(obj, now))
@@ -34,12 +37,7 @@ def _once(objects: Objects, now: str) -> Objects:
     return changed(objects, puts, [*deletes, *_empty_namespaces(objects)])
 
 
-def _is_orphan(obj: KubeObject, objects: Objects) -> bool:
-    meta = obj.metadata
-    if meta.namespace:
-        namespace = objects.get(("Namespace", "", meta.namespace))
-        if namespace is None or _is_ending(namespace):
-            return True
+def _is_orphan(meta: ObjectMeta, objects: Objects) -> bool:
     return any(_is_gone(objects.get((ref.kind, meta.namespace, ref.name)), ref.uid) for ref in meta.owner_references)
 
 

@@ -30,7 +30,7 @@ from emu.api.objects import (
 )
 from emu.api.topology import Topology
 from emu.cluster.lifecycle import controlled_by, is_active, is_ready
-from emu.cluster.objectmap import by_owner, changed, of_kind
+from emu.cluster.objectmap import by_owner, changed, of_kind, owner_uid
 from emu.cluster.passes.stamp import stamped
 from emu.memo import by_identity
 
@@ -47,11 +47,33 @@ def deployments(topology: Topology, objects: Objects, now: str) -> Objects:
     deletes: list[Key] = []
     for deployment in of_kind(objects, Deployment):
         owned = sets.get(deployment.metadata.uid, [])
-        wanted = _sets(topology.seed, deployment, owned, pods, now)
-        kept = wanted[:1] + _history(wanted[1:], pods)
-        puts += [*kept, _revised(deployment, kept[0])]
-        deletes += [key_of(old) for old in wanted if old not in kept]
+        if _is_settled(deployment, *owned, *(pod for each in owned for pod in pods.get(each.metadata.uid, ()))):
+            continue
+        kept, gone = _decided(topology.seed, deployment, owned, pods, now)
+        puts += kept
+        deletes += map(key_of, gone)
     return changed(objects, puts, deletes)
+
+
+def _decided(
+    seed: int, deployment: Deployment, owned: Sequence[ReplicaSet], pods: Mapping[str, list[Pod]], now: str
+) -> tuple[list[KubeObject], list[ReplicaSet]]:
+    """What there is to be, the Deployment last, and the ReplicaSets that go."""
+    wanted = _sets(seed, deployment, owned, pods, now)
+    kept = wanted[:1] + _history(wanted[1:], pods)
+    return [*kept, _revised(deployment, kept[0])], [old for old in wanted if old not in kept]
+
+
+@by_identity
+def _is_settled(deployment: Deployment, *parts: ReplicaSet | Pod) -> bool:
+    """Whether its ReplicaSets, given with their Pods, are what they are to be."""
+    owned = [each for each in parts if isinstance(each, ReplicaSet)]
+    pods: dict[str, list[Pod]] = {}
+    for each in parts:
+        if isinstance(each, Pod):
+            pods.setdefault(owner_uid(each), []).append(each)
+    kept, gone = _decided(0, deployment, owned, pods, "")
+    return not gone and set(map(id, kept)) <= {*map(id, owned), id(deployment)}
 
 
 def _sets(

@@ -16,6 +16,7 @@ from emu.api.objects import (
     EndpointConditions,
     EndpointPort,
     Endpoints,
+    EndpointSlice,
     EndpointSubset,
     Key,
     KubeObject,
@@ -64,12 +65,15 @@ def endpoints(topology: Topology, objects: Objects, now: str) -> Objects:
         meta = service.metadata
         if not service.spec.selector or not service.spec.cluster_ips:
             continue
-        wanted = _wanted(service, zones, *pods_by(meta.namespace, service.spec.selector))
-        puts.append(
-            _endpoints(topology.seed, service, wanted, objects.get(("Endpoints", meta.namespace, meta.name)), now)
-        )
+        existing = objects.get(("Endpoints", meta.namespace, meta.name))
+        pieces = slices.get((meta.namespace, meta.name), ())
+        pods = pods_by(meta.namespace, service.spec.selector)
+        if _is_settled(service, zones, existing, *pieces, *pods):
+            continue
+        wanted = _wanted(service, zones, *pods)
+        puts.append(_endpoints(topology.seed, service, wanted, existing, now))
         fitted = slicing.fitted(
-            slices.get((meta.namespace, meta.name), ()),
+            pieces,
             wanted.groups,
             _slice_meta(service),
             seed=topology.seed,
@@ -92,6 +96,20 @@ def _abandoned(objects: Objects) -> Iterable[Key]:
         meta = obj.metadata
         if TRIGGER_TIME in meta.annotations and ("Service", meta.namespace, meta.name) not in objects:
             yield key_of(obj)
+
+
+@by_identity
+def _is_settled(
+    service: Service, zones: Mapping[str, str], existing: KubeObject | None, *parts: EndpointSlice | Pod
+) -> bool:
+    """Whether its Endpoints and slices are what its Pods make."""
+    pods = [each for each in parts if isinstance(each, Pod)]
+    pieces = [each for each in parts if isinstance(each, EndpointSlice)]
+    wanted = _wanted(service, zones, *pods)
+    if _endpoints(0, service, wanted, existing, "") is not existing:
+        return False
+    fitted = slicing.fitted(pieces, wanted.groups, _slice_meta(service), seed=0, objects={}, now="")
+    return not fitted.deletes and set(map(id, fitted.puts)) <= set(map(id, pieces))
 
 
 @by_identity

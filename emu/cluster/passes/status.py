@@ -27,18 +27,42 @@ from emu.memo import by_identity
 
 
 def status(topology: Topology, objects: Objects, now: str) -> Objects:
-    pods = {uid: [pod for pod in some if is_active(pod)] for uid, some in by_owner(objects, Pod).items()}
+    pods = by_owner(objects, Pod)
     sets = by_owner(objects, ReplicaSet)
-    nodes = list(of_kind(objects, Node))
+    nodes = tuple(of_kind(objects, Node))
     puts: list[KubeObject] = []
     for owner in of_kind(objects, ReplicaSet):
-        puts.append(_with(owner, _replica_set(owner, pods.get(owner.metadata.uid, ()))))
+        mine = pods.get(owner.metadata.uid, ())
+        if not _is_current(owner, *mine):
+            puts.append(_counted(owner, mine, now))
     for deployment in of_kind(objects, Deployment):
-        owned = [(each, pods.get(each.metadata.uid, [])) for each in sets.get(deployment.metadata.uid, ())]
-        puts.append(_with(deployment, _deployment(deployment, owned, now)))
+        owned = sets.get(deployment.metadata.uid, ())
+        parts = [part for each in owned for part in (each, *pods.get(each.metadata.uid, ()))]
+        if not _is_current(deployment, *parts):
+            puts.append(_counted(deployment, parts, now))
     for daemon in of_kind(objects, DaemonSet):
-        puts.append(_with(daemon, _daemon_set(daemon, nodes, pods.get(daemon.metadata.uid, ()))))
+        active = [pod for pod in pods.get(daemon.metadata.uid, ()) if is_active(pod)]
+        puts.append(_with(daemon, _daemon_set(daemon, nodes, active)))
     return changed(objects, puts)
+
+
+def _counted(owner: ReplicaSet | Deployment, parts: Sequence[ReplicaSet | Pod], now: str) -> KubeObject:
+    """`parts`: of a ReplicaSet its Pods, of a Deployment each ReplicaSet and the Pods of it."""
+    if isinstance(owner, ReplicaSet):
+        return _with(owner, _replica_set(owner, [each for each in parts if isinstance(each, Pod) and is_active(each)]))
+    owned: list[tuple[ReplicaSet, list[Pod]]] = []
+    for each in parts:
+        if isinstance(each, ReplicaSet):
+            owned.append((each, []))
+        elif is_active(each):
+            owned[-1][1].append(each)
+    return _with(owner, _deployment(owner, owned, now))
+
+
+@by_identity
+def _is_current(owner: ReplicaSet | Deployment, *parts: ReplicaSet | Pod) -> bool:
+    """Whether its status says what they are; the time matters to one that changes only."""
+    return _counted(owner, parts, "") is owner
 
 
 def _with(obj: KubeObject, new: object) -> KubeObject:

@@ -26,13 +26,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_network
 
 from emu.addressing import EVERYTHING
 from emu.api.topology import Topology
 from emu.api.wrong import Wrong, shown
 from emu.cluster.model import Cluster, Frontend, IPAddress, IPNetwork, Node
-from emu.memo import Memo
+from emu.memo import Memo, by_identity
 from emu.netfilter.model import Chain, Match, Rule, Table
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Hook, NetnsKind, NetnsPlan, RulesetPart, Sysctl
@@ -117,9 +118,24 @@ def ruleset(family: int, frontends: Sequence[Frontend], options: Options, node: 
     """All rules of one Node and family. Nodes whose rules are equal get the same object."""
     own = tuple(ip.ip for ip in node.addresses if ip.ip.version == family)
     entrances = _node_port_addresses(family, own, options)
-    brief = sum(len(frontend.backends) for frontend in frontends) > LARGE_CLUSTER
-    rendered = tuple(_rendered(frontend, options, node.name, own, brief) for frontend in frontends)
+    if any(uses_local(frontend) or frontend.load_balancer_ips for frontend in frontends):
+        rendered = _all(frontends, options, node.name, own)
+    else:
+        rendered = _same_everywhere(frontends, options)
     return _part((family, options, entrances, tuple(map(id, rendered))), family, options, entrances, rendered)
+
+
+def _all(
+    frontends: Sequence[Frontend], options: Options, node: str, own: tuple[IPAddress, ...]
+) -> tuple[service.ServiceRules, ...]:
+    brief = sum(len(frontend.backends) for frontend in frontends) > LARGE_CLUSTER
+    return tuple(_rendered(frontend, options, node, own, brief) for frontend in frontends)
+
+
+@partial(by_identity, size=4)
+def _same_everywhere(frontends: Sequence[Frontend], options: Options) -> tuple[service.ServiceRules, ...]:
+    """Of Services whose rules are the same on every Node."""
+    return _all(frontends, options, "", ())
 
 
 def _rendered(

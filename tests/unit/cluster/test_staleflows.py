@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from emu.cluster.model import Backend, Frontend
-from emu.cluster.staleflows import StaleFlow, stale_flows
+from emu.cluster.staleflows import StaleFlow, refusing, stale_flows
 
 VIP, ONE, TWO = ip_address("10.96.7.7"), ip_address("10.244.1.5"), ip_address("10.244.2.5")
 ALL = StaleFlow(address=VIP, port=53)
@@ -38,6 +38,13 @@ def test_all_flows_to_an_address_that_had_nobody_behind_it():
     assert stale_flows([dns()], [dns(*ready(ONE))]) == (ALL,)
     assert stale_flows([], [dns(*ready(ONE))]) == (ALL,)
     assert stale_flows([], [dns()]) == ()
+
+
+def test_no_flow_can_have_got_through_to_a_service_that_has_always_refused():
+    unused = refusing([dns(), dns(protocol="TCP")])
+    assert len(unused) == 1
+    assert stale_flows([dns()], [dns(*ready(ONE))], unused) == ()
+    assert stale_flows([dns()], [dns(*ready(ONE))], unused & refusing([dns(*ready(ONE))])) == (ALL,)
 
 
 def test_an_endpoint_that_still_serves_while_it_terminates_keeps_its_flows_only_if_it_is_the_last():

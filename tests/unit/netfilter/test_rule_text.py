@@ -69,7 +69,7 @@ def test_a_whole_table_declares_then_fills() -> None:
 
 def test_the_first_delta_makes_everything() -> None:
     assert text.delta(None, table(PREROUTING, own("A"))) == (
-        "*nat\n:PREROUTING ACCEPT [0:0]\n:A - [0:0]\n-F PREROUTING\n-A PREROUTING -j A\nCOMMIT\n"
+        "*nat\n:A - [0:0]\n:PREROUTING ACCEPT [0:0]\n-F PREROUTING\n-A PREROUTING -j A\nCOMMIT\n"
     )
 
 
@@ -83,7 +83,13 @@ def test_equal_tables_need_nothing_however_they_are_spelled() -> None:
 def test_only_chains_that_differ_are_written_and_stale_ones_deleted_last() -> None:
     old = table(PREROUTING, own("A", "B", "C"), own("B", "ACCEPT"), own("C", "ACCEPT"))
     new = table(PREROUTING, own("A", "B"), own("B", "ACCEPT"))
-    assert text.delta(old, new) == "*nat\n:A - [0:0]\n:C - [0:0]\n-A A -j B\n-X C\nCOMMIT\n"
+    assert text.delta(old, new) == "*nat\n:C - [0:0]\n:A - [0:0]\n-A A -j B\n-X C\nCOMMIT\n"
+
+
+def test_a_chain_stands_behind_those_it_jumps_to_and_the_last_names_stand_first() -> None:
+    jumping = own("Z", "A", "M", "B", "RETURN")
+    written = text.delta(table(PREROUTING), table(PREROUTING, jumping, own("A"), own("B", "C"), own("C"), own("M")))
+    assert [line.split()[0] for line in written.splitlines() if line.startswith(":")] == [":M", ":C", ":A", ":B", ":Z"]
 
 
 def test_a_built_in_chain_is_emptied_before_it_is_filled() -> None:
@@ -93,7 +99,7 @@ def test_a_built_in_chain_is_emptied_before_it_is_filled() -> None:
 
 def test_a_table_that_goes_leaves_nothing() -> None:
     assert text.delta(table(PREROUTING, own("A")), None) == (
-        "*nat\n:PREROUTING ACCEPT [0:0]\n:A - [0:0]\n-F PREROUTING\n-X A\nCOMMIT\n"
+        "*nat\n:PREROUTING ACCEPT [0:0]\n-F PREROUTING\n:A - [0:0]\n-X A\nCOMMIT\n"
     )
 
 
