@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -103,6 +104,11 @@ def _attributes(raw: bytes) -> Iterator[tuple[int, bytes]]:
         offset += (length + 3) & ~3
 
 
+#: For what takes the kernel's lock of all links (rtnl). Some sysctls only try it, and when another has it start anew
+#: at once (rtnl_trylock, restart_syscall): beside a thread that makes links, their writer would keep a core busy.
+RTNL = threading.Lock()
+
+
 class Connection:
     """A netlink socket; it stays in the namespace it was made in."""
 
@@ -137,7 +143,9 @@ class Connection:
         for sequence, (kind, flags, body) in enumerate(requests, first):
             flags |= NLM_F_REQUEST | NLM_F_ACK if sequence == last else NLM_F_REQUEST
             parts += (_HEADER.pack(len(body) + 16, kind, flags, sequence, 0), body)
-        self.sock.send(b"".join(parts))
+        message = b"".join(parts)
+        with RTNL:
+            self.sock.send(message)
         failures: list[Failure] = []
         while True:
             for sequence, error, text in self._answers():

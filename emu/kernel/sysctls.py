@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from functools import lru_cache
 
 from emu.errors import KernelError, MissingFeature
 from emu.kernel import syscalls
+from emu.kernel.netlink import RTNL
 from emu.kernel.netns import Netns, entered
 from emu.plan import render
 from emu.plan.model import Sysctl
@@ -90,6 +92,11 @@ def _parts(key: str) -> tuple[str, str]:
     return "/".join(("sys", *directory)), name
 
 
+def _of_links(key: str) -> bool:
+    """Whether the kernel may want its lock of all links for it."""
+    return ".conf." in key or key == "net.ipv4.ip_forward"
+
+
 def write(netns: str, sysctls: Iterable[Sysctl], procfs: Procfs | None = None) -> None:
     """In order; `netns` is only for the message."""
     with Opener(procfs) as opener:
@@ -97,7 +104,8 @@ def write(netns: str, sysctls: Iterable[Sysctl], procfs: Procfs | None = None) -
             try:
                 fd = opener.open(sysctl.key, os.O_WRONLY)
                 try:
-                    os.write(fd, sysctl.value.encode())
+                    with RTNL if _of_links(sysctl.key) else nullcontext():
+                        os.write(fd, sysctl.value.encode())
                 finally:
                     os.close(fd)
             except OSError as error:
