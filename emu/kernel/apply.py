@@ -70,6 +70,7 @@ class Kernel:
         self._handles: dict[str, Handle] = {}
         self._plan: Plan | None = None
         self._newborn: Handle | None = None  # what a namespace holds when it is made
+        self._begun: dict[str, NetnsPlan] = {}  # what an apply that failed had begun, as it was to be
         self.daemons = Daemons(namespaces, self.netns)
         self.plugins = Plugins(self.daemons.machine, self.netns, Observer(self._handles))
         self.sockets = SocketServices()
@@ -96,20 +97,29 @@ class Kernel:
         ipvs.check(changes)
         self._plan = new
         gone = [change for change in changes.netns if change.new is None]
+        gone += self._given_up(new)
         staying = sorted((c for c in changes.netns if c.new is not None), key=lambda c: diff.NETNS_ORDER[c.new.kind])  # type: ignore[union-attr]
         self._restore([change for change in staying if change.name in self._handles], new.iptables)
         try:
-            self.plugins.leave(changes.netns, new)
+            self.plugins.leave((*staying, *gone), new)
             self._remove_values([c for c in staying if c.name in self._handles and (c.added or c.removed)])
             self._drop(gone)
             born = self._create([change for change in staying if change.name not in self._handles])
             self._furnish(staying, born, new)
             self.daemons.change(staying)
             self.plugins.join(staying, new)
+        except BaseException:
+            self._begun |= {c.name: c.new for c in staying if c.old is None and c.name in self._handles}  # type: ignore[misc]
+            raise
         finally:
             for change in staying:
                 if change.name in self._handles and change.new.kind is NetnsKind.POD:  # type: ignore[union-attr]
                     self._handles[change.name].rest()
+
+    def _given_up(self, new: Plan) -> list[NetnsChange]:
+        """What was begun and is not wanted any more: whoever compares plans has never heard of it."""
+        begun, self._begun = self._begun, {}
+        return [NetnsChange(name=name, old=each, new=None) for name, each in begun.items() if name not in new.netns]
 
     def read(self, plan: NetnsPlan) -> NetnsPlan:
         """What is there now, in the same shapes. KeyError when there is no such namespace."""

@@ -52,6 +52,7 @@ class Joined:
     """`result` None: ADD has failed, and is due again at `again_s` of the monotonic clock."""
 
     attachment: Attachment
+    outcome: Outcome
     result: Result | None = None
     error: str = ""
     tries: int = 0
@@ -127,7 +128,13 @@ class Plugins:
 
     def join(self, changes: Iterable[NetnsChange], plan: Plan) -> None:
         """ADD for new Pods; again for those that have failed and are concerned by a change, or on a Node that a Pod has
-        left. Raises PluginError only for plugins that no Pod can be joined by."""
+        left. Raises PluginError only for plugins that no Pod can be joined by. A Pod that is new and has been joined
+        already, before something else failed, is told of once more: nobody may have made use of it."""
+        changes = list(changes)
+        known = [self._joined[each.name].outcome for each in changes if each.old is None and self._is_in(each)]
+        if known:
+            self.outcomes.extend(known)
+            self.on_change()
         wanted = {each.name: each for each in changes if each.new and each.new.attachment and not self._is_in(each)}
         for name, joined in self._joined.items():
             if joined.result is None and joined.attachment.node in self._left and name in plan.netns:
@@ -169,21 +176,29 @@ class Plugins:
 
     def _add(self, place: Place, netns: str, attachment: Attachment) -> None:
         before = self._joined.get(netns)
-        joined = Joined(attachment, tries=before.tries + 1 if before else 1)
-        place.handle.show(self._netns_of(netns).fd, NETNS.format(netns), directory=False)
+        outcome = Outcome(pod=attachment.pod, container_id=attachment.container_id)
+        joined = Joined(attachment, outcome, tries=before.tries + 1 if before else 1)
         log.info("%s# cni ADD %s for %s", attachment.node, attachment.network.name, attachment.pod)
         try:
+            self._show(place, netns, attachment)
             joined.result = place.caller.add(attachment, NETNS.format(netns))
-            given = _addresses(joined.result, attachment)
-            outcome = Outcome(pod=attachment.pod, container_id=attachment.container_id, addresses=given)
+            joined.outcome = replace(outcome, addresses=_addresses(joined.result, attachment))
         except PluginError as error:
             for more in self._delete(place, netns, attachment, joined.result):
                 log.warning("%s: after a failed ADD: %s", attachment.node, more.message)
             joined.result, joined.error = None, str(error).replace("\n  hint: ", "; ")
             joined.again_s = time.monotonic() + min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** (joined.tries - 1))
-            outcome = Outcome(pod=attachment.pod, container_id=attachment.container_id, error=joined.error)
+            joined.outcome = replace(outcome, error=joined.error)
         self._joined[netns] = joined
-        self.outcomes.append(outcome)
+        self.outcomes.append(joined.outcome)
+
+    def _show(self, place: Place, netns: str, attachment: Attachment) -> None:
+        target = NETNS.format(netns)
+        try:
+            place.handle.show(self._netns_of(netns).fd, target, directory=False)
+        except OSError as error:
+            what = f"{attachment.node}: {target} of Pod {attachment.pod} cannot be mounted: {error.strerror}"
+            raise PluginError(what) from error
 
     # ---- a Node
 

@@ -251,6 +251,8 @@ class Reconciler:
         in; others may append meanwhile."""
         with self._lock:
             reports, ended, nodes = tuple(self._reports), tuple(self._ended), tuple(self._changed_daemons)
+            # With the lock, though programs run: a Pod's namespace must not go from under them, and what comes on its
+            # Node meanwhile is taken for their doing. One that hangs delays every write, until its time is over.
             self.host.kernel.retry()
             outcomes = self.host.kernel.plugins.outcomes
             joined = tuple(outcomes)

@@ -16,9 +16,10 @@ from proving import failures, shell
 
 from emu import names
 from emu.api import load
-from emu.api.topology import Cni, Dns, Ranges, Topology
+from emu.api.topology import Cni, Dns, NodeEntry, Ranges, Topology
 from emu.api.topologyrules import DEFAULT_RANGES
 from emu.cluster import lifecycle, readiness
+from emu.errors import PluginError
 from emu.report.text import trace_text
 from emu.testbed.facade import Testbed
 
@@ -95,6 +96,46 @@ def test_the_newest_version_is_asked_whether_it_is_ready_and_told_what_is_left(t
     cni = Cni(mode="plugins", conflist=conflist, bin_dir=(str(tmp_path),))
     two = [CLIENT.replace("NAME", name) for name in ("first", "second")]
     testbed(inside, manifests="---".join(two), cni=cni, dns=Dns(replicas=0))
+
+
+#: Not ready for what is beside the program in a file called as its Node.
+PICKY = NEWEST.replace("DEL)", "STATUS) if test -e $(dirname $0)/$(hostname); then echo '{}'; exit 1; fi ;;\nDEL)")
+
+
+def test_a_pod_joined_before_something_else_failed_is_taken_out_again_or_is_joined(
+    testbed: Labs, tmp_path: Path
+) -> None:
+    def inside(lab: Testbed) -> None:
+        second = CLIENT.replace("NAME", "second")
+        third = CLIENT.replace("NAME", "third").replace("node1", "node2")
+        with pytest.raises(PluginError, match="STATUS on node2"):
+            apply(lab, f"{second}---{third}")
+        assert out(lab, "node1", "tail -1 /tmp/calls") == "ADD second\n"
+        (tmp_path / "node2").unlink()
+        apply(lab, third)
+        assert "DEL second\n" in out(lab, "node1", "tail -2 /tmp/calls")
+        with pytest.raises(KeyError):
+            lab.host.netns("default.second")
+        apply(lab, second)
+        assert pod(lab, "second").status.pod_ip
+
+        (tmp_path / "node3").touch()
+        fourth = CLIENT.replace("NAME", "fourth")
+        fifth = CLIENT.replace("NAME", "fifth").replace("node1", "node3")
+        with pytest.raises(PluginError, match="STATUS on node3"):
+            apply(lab, f"{fourth}---{fifth}")
+        (tmp_path / "node3").unlink()
+        apply(lab, f"{fourth}---{fifth}")
+        assert pod(lab, "fourth").status.pod_ip and pod(lab, "fifth").status.pod_ip
+        assert out(lab, "node1", "grep -c 'ADD fourth' /tmp/calls") == "1\n"
+
+    (tmp_path / "newest").write_text(PICKY)
+    (tmp_path / "newest").chmod(0o755)
+    (tmp_path / "node2").touch()
+    conflist = {"cniVersion": "1.1.0", "name": "mynet", "plugins": ({"type": "newest"},)}
+    cni = Cni(mode="plugins", conflist=conflist, bin_dir=(str(tmp_path),))
+    nodes = tuple(NodeEntry(name=f"node{number}") for number in (1, 2, 3))
+    testbed(inside, manifests=CLIENT.replace("NAME", "first"), cni=cni, dns=Dns(replicas=0), nodes=nodes)
 
 
 def test_a_pod_that_gets_no_address_of_a_family_of_the_cluster_is_not_joined(testbed: Labs, tmp_path: Path) -> None:
