@@ -45,11 +45,11 @@ def floor(nodes: int, pods: int) -> float:
     for n in range(1, nodes + 1):
         node = _netns(f"node{n}")
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
-        _send(sock, _bridge(2))
+        send(sock, _bridge(2))
         for p in range(pods):
             pod, inner = _pod_netns(f"pod{n}-{p}")
-            _send(sock, _veth(n, p, pod))
-            _send(inner, _inside(n, p))
+            send(sock, _veth(n, p, pod))
+            send(inner, _inside(n, p))
             inner.close()
         sock.close()
         os.close(node)
@@ -78,7 +78,7 @@ def _pod_netns(name: str) -> tuple[int, socket.socket]:
     return fd, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
 
 
-def _send(sock: socket.socket, messages: list[tuple[int, int, bytes]]) -> None:
+def send(sock: socket.socket, messages: list[tuple[int, int, bytes]]) -> None:
     parts = []
     for i, (kind, flags, body) in enumerate(messages, 1):
         flags |= 5 if i == len(messages) else 1

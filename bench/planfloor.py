@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from bench.floor import _send
+from bench.floor import send
 from emu.kernel import netlink_links, netlink_routes, netns, programs, syscalls, sysctls
 from emu.kernel.handle import Act, Handle
 from emu.kernel.making import LinkMaker, in_turn
@@ -73,7 +73,7 @@ def floor(wanted: Plan) -> float:
         syscalls.setns(fds[name], syscalls.CLONE_NEWNET)
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
             for part in messages:
-                _send(sock, part)
+                send(sock, part)
         _write(settings.pop(name, ()))
     return seconds + time.perf_counter() - start
 

@@ -33,7 +33,7 @@ class Feature:
 
 def probe() -> tuple[Feature, ...]:
     """Half a second. Nothing of the machine is changed; the kernel may load a module it has for what is tried."""
-    return (_python(), *_tools(), *_in_a_lab(), *_modules(), *_limits())
+    return (_python(), *_tools(), *_in_a_lab(), *modules(), *_limits())
 
 
 def _python() -> Feature:
@@ -70,7 +70,7 @@ def _try_all(lab: sandbox.Sandbox, found: BinaryIO) -> None:
     """Runs in the lab, and ends with it."""
     makers = pods.PodNamespaces()
     process.Reaper()
-    features = [_pod(makers), *(_try(trial) for trial in TRIALS)]
+    features = [_pod(makers), *(tried(trial) for trial in TRIALS)]
     found.write(json.dumps([asdict(feature) for feature in features]).encode())
     found.flush()
     lab.ready()
@@ -89,7 +89,7 @@ def _pod(makers: pods.PodNamespaces) -> Feature:
     return Feature(name=name, needed=needed, ok=code == 0, detail="mount_setattr, tmpfs, proc", remedy="")
 
 
-def _try(trial: Trial) -> Feature:
+def tried(trial: Trial) -> Feature:
     try:
         detail = trial.run()
     except (EmuError, OSError) as error:
@@ -98,7 +98,7 @@ def _try(trial: Trial) -> Feature:
     return Feature(name=trial.name, needed=trial.needed, ok=True, detail=detail)
 
 
-def _modules() -> Iterator[Feature]:
+def modules() -> Iterator[Feature]:
     """Looked up, not tried: trying would load them, and some (ipip) show in every namespace of the machine."""
     release = platform.release()
     listed = _text(Path("/lib/modules", release, "modules.dep")) + _text(

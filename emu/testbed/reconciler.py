@@ -214,7 +214,7 @@ class Reconciler:
 
     def _stop_terminating(self) -> None:
         """Tell the kubelet of Pods that have to go."""
-        for pod in self._pods():
+        for pod in self.pods():
             if lifecycle.is_terminating(pod) and pod.metadata.uid not in self._stopping:
                 self._stopping.add(pod.metadata.uid)
                 self.host.stop(pod.metadata, self._gone(pod))
@@ -240,13 +240,13 @@ class Reconciler:
             self._wake.wait(rest_s)
             self._wake.clear()
             try:
-                self._fold()
+                self.fold()
                 rest_s = self.host.kernel.plugins.due_s()
             except Exception:
                 rest_s = RETRY_S
                 log.exception("reconcile failed, tried again in %g s", RETRY_S)
 
-    def _fold(self) -> None:
+    def fold(self) -> None:
         """Fold in what the kubelet and the daemons have told since the last time. It is forgotten once it is folded
         in; others may append meanwhile."""
         with self._lock:
@@ -302,7 +302,7 @@ class Reconciler:
         """Until every Pod is ready, has finished, or keeps failing. Raises with what was missing."""
 
         def settled() -> bool:
-            pods = self._pods()
+            pods = self.pods()
             progress("Pods", len(pods) - len(self.missing()), len(pods))
             return not self.missing()
 
@@ -326,9 +326,9 @@ class Reconciler:
 
     def missing(self) -> tuple[str, ...]:
         """The Pods that are not ready yet, in words. A Pod that keeps failing is not waited for."""
-        return tuple(text for pod in self._pods() if (text := readiness.unready(pod)))
+        return tuple(text for pod in self.pods() if (text := readiness.unready(pod)))
 
-    def _pods(self) -> list[Pod]:
+    def pods(self) -> list[Pod]:
         return [obj for obj in self.store.snapshot().objects.values() if isinstance(obj, Pod)]
 
     def down(self) -> None:

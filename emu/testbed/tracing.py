@@ -46,7 +46,7 @@ def trace(
     ):
         recorder = Recorder(points, opener(netns_of), lenient=True)
         try:
-            reply = send(flow) if send else _request(flow, prediction, netns_of)
+            reply = send(flow) if send else one_request(flow, prediction, netns_of)
             sent = replace(flow, sport=reply.sport or flow.sport)
             recorder.settle()
         finally:
@@ -81,7 +81,7 @@ def _connected(plan: Plan, flow: Flow, lookup: KernelLookup) -> Iterator[Tuple]:
                 yield Tuple(own.address.ip, to.dst, to.proto, to.sport, to.dport)
 
 
-def _request(flow: Flow, prediction: Prediction, netns_of: NetnsOf) -> request.Reply:
+def one_request(flow: Flow, prediction: Prediction, netns_of: NetnsOf) -> request.Reply:
     replies = [path.reply for path in prediction.paths if path.reply]
     slow = any(NO_HOST in (reply.reason, *(hop.inner.note for hop in reply.hops)) for reply in replies)
     timeout_s = request.UNREACHABLE_S if slow else request.TIMEOUT_S

@@ -49,13 +49,13 @@ def test_the_prediction_is_written_down_before_the_first_packet_leaves() -> None
     def run(lab: Testbed) -> bool:
         assert lab.plan is not None
         foretold = []
-        send = tracing._request
+        send = tracing.one_request
 
         def sending(flow, prediction, netns_of):  # type: ignore[no-untyped-def]
             foretold.append(prediction)
             return send(flow, prediction, netns_of)
 
-        tracing._request = sending
+        tracing.one_request = sending
         result = lab.trace("client", "web")
         assert foretold[0] is result.prediction
         return result.prediction == predict(lab.plan, result.prediction.flow)

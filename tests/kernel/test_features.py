@@ -41,9 +41,9 @@ def test_what_is_missing_is_told_with_its_remedy():
     def fail() -> str:
         return process.run(["sh", "-c", "echo Operation not supported >&2; exit 2"]).stdout
 
-    missing = features._try(Trial("VXLAN links", True, refuse, "modprobe vxlan"))
+    missing = features.tried(Trial("VXLAN links", True, refuse, "modprobe vxlan"))
     assert (missing.ok, missing.needed, missing.remedy) == (False, True, "modprobe vxlan")
-    assert "Operation not supported" in features._try(Trial("x", False, fail, "y")).detail
+    assert "Operation not supported" in features.tried(Trial("x", False, fail, "y")).detail
 
 
 def without_namespaces() -> None:

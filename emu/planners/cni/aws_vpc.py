@@ -99,11 +99,11 @@ def check(topology: Topology) -> None:
             what = f"is {subnet}, must be a /{SUBNETS[0]} to /{SUBNETS[1]}, as AWS has subnets"
             raise Wrong(what, "ranges", "nodes", index)
     aws_instances.check(topology)
-    _snat(options, ())
+    snat_of(options, ())
     _cidrs(options, "external_service_cidrs")
 
 
-def _snat(options: Mapping[str, object], vpc: tuple[str, ...]) -> Snat:
+def snat_of(options: Mapping[str, object], vpc: tuple[str, ...]) -> Snat:
     external, randomize = options.get("external_snat", False), options.get("randomize_snat", "prng")
     if not isinstance(external, bool):
         raise _wrong("external_snat", external, "true or false")
@@ -129,7 +129,7 @@ def _wrong(name: str, value: object, wanted: str) -> Wrong:
 
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     options, gateways = cluster.topology.cni.options, underlay.gateways(cluster)
-    snat = _snat(options, tuple(map(str, cluster.pod_ranges)))
+    snat = snat_of(options, tuple(map(str, cluster.pod_ranges)))
     services = _cidrs(options, "external_service_cidrs")
     for node in cluster.nodes:
         gateway = gateways[node.addresses[0].network]

@@ -36,13 +36,13 @@ def _make_endpoints(family: int, pods: Pods) -> RulesetPart:
     """The Pods of one Node."""
     devices = sorted(names.calico_veth(*pod) for pod in pods)
     chains = (
-        *_dispatch("cali-from-wl-dispatch", FROM, devices),
-        *_dispatch("cali-to-wl-dispatch", TO, devices),
+        *dispatch("cali-from-wl-dispatch", FROM, devices),
+        *dispatch("cali-to-wl-dispatch", TO, devices),
         *(each for pod in pods for each in _endpoint(pod, *pod)),
         *(
             each
             for namespace in sorted({namespace for namespace, _ in pods})
-            for each in _profiles(namespace, namespace)
+            for each in profiles(namespace, namespace)
         ),
     )
     return RulesetPart(owner=INSERTED, family=family, tables=(Table(family, "filter", chains),))
@@ -51,7 +51,7 @@ def _make_endpoints(family: int, pods: Pods) -> RulesetPart:
 endpoints: Memo[RulesetPart] = Memo(_make_endpoints)
 
 
-def _dispatch(name: str, way: tuple[str, ...], devices: list[str]) -> Iterator[Chain]:
+def dispatch(name: str, way: tuple[str, ...], devices: list[str]) -> Iterator[Chain]:
     """A shallow tree: devices whose names go on with the same character, behind what all have in common, have a chain
     of their own."""
     prefix, _, option, _ = way
@@ -74,15 +74,15 @@ def _dispatch(name: str, way: tuple[str, ...], devices: list[str]) -> Iterator[C
 def _make_endpoint(namespace: str, pod: str) -> tuple[Chain, Chain]:
     device = names.calico_veth(namespace, pod)
     return (
-        chain(f"cali-tw-{device}", _decisions(namespace, TO)),
-        chain(f"cali-fw-{device}", _decisions(namespace, FROM, WRAPPED)),
+        chain(f"cali-tw-{device}", decisions(namespace, TO)),
+        chain(f"cali-fw-{device}", decisions(namespace, FROM, WRAPPED)),
     )
 
 
 _endpoint: Memo[tuple[Chain, Chain]] = Memo(_make_endpoint, size=1 << 15)
 
 
-def _decisions(namespace: str, way: tuple[str, ...], wrapped: tuple[str, ...] = ()) -> Iterator[str]:
+def decisions(namespace: str, way: tuple[str, ...], wrapped: tuple[str, ...] = ()) -> Iterator[str]:
     yield "-m conntrack --ctstate RELATED,ESTABLISHED --jump ACCEPT"
     yield "-m conntrack --ctstate INVALID --jump DROP"
     yield "--jump MARK --set-mark 0/0x30000"
@@ -107,4 +107,4 @@ def _make_profiles(namespace: str) -> tuple[Chain, ...]:
     )
 
 
-_profiles: Memo[tuple[Chain, ...]] = Memo(_make_profiles)
+profiles: Memo[tuple[Chain, ...]] = Memo(_make_profiles)

@@ -93,7 +93,7 @@ def test_the_mangle_rules_keep_connections_of_eth0_on_eth0() -> None:
 
 
 def options(**given: object) -> aws_vpc_rules.Snat:
-    return aws_vpc._snat(given, ("10.0.0.0/16",))
+    return aws_vpc.snat_of(given, ("10.0.0.0/16",))
 
 
 def chains(snat: aws_vpc_rules.Snat) -> list[str]:

@@ -20,7 +20,7 @@ VXLAN, IPIP = Tunnel("vxlan", "vxlan.calico"), Tunnel("ipip", "tunl0")
 
 
 def chain(tunnel: Tunnel | None, table: str, name: str) -> Chain:
-    found = next(t for t in calico_chains._make_static(4, tunnel, True).tables if t.name == table).chain(name)
+    found = next(t for t in calico_chains.static("test", 4, tunnel, True).tables if t.name == table).chain(name)
     assert found is not None
     return found
 
@@ -49,10 +49,10 @@ def test_a_chain_has_the_hashes_of_a_real_node(tunnel: Tunnel | None, table: str
 
 
 def test_the_jumps_of_the_kernels_chains_have_the_hashes_of_a_real_node() -> None:
-    hooks = calico_chains._make_static(4, VXLAN, True).hooks
+    hooks = calico_chains.static("test", 4, VXLAN, True).hooks
     told = {hook.chain: hook.rule.comment for hook in hooks}
     assert told["PREROUTING"] == "cali:6gwbT8clXdHdC1b1" and told["FORWARD"] == "cali:wUHhoiAYhphO9Mso"
-    appended = [hook.rule.comment for hook in calico_chains._make_end(4).hooks]
+    appended = [hook.rule.comment for hook in calico_chains.end("test", 4).hooks]
     assert appended == ["cali:S93hcgKJrXEqnTfs", "cali:mp77cMpurHhyjLrM"]
 
 
@@ -64,12 +64,12 @@ def test_the_jumps_of_the_kernels_chains_have_the_hashes_of_a_real_node() -> Non
     ],
 )
 def test_a_pods_chains_have_the_hashes_of_a_real_node(name: str, how: tuple, last: str) -> None:
-    made = calico_felix.chain(name, calico_endpoints._decisions("calico-system", *how))
+    made = calico_felix.chain(name, calico_endpoints.decisions("calico-system", *how))
     assert hashes(made)[-1] == last
 
 
 def test_profiles_have_the_names_and_hashes_of_a_real_node() -> None:
-    made = {each.name: hashes(each) for each in calico_endpoints._make_profiles("calico-system")}
+    made = {each.name: hashes(each) for each in calico_endpoints.profiles("test", "calico-system")}
     assert made == {
         "cali-pri-kns.calico-system": ["hLANj-OVIyT53h_j"],
         "cali-pro-kns.calico-system": ["gWxJzCZXxl31NR0P"],
@@ -89,7 +89,7 @@ def test_links_whose_names_go_on_alike_have_a_chain_of_their_own() -> None:
     ]
     to = {
         each.name: hashes(each)
-        for each in calico_endpoints._dispatch("cali-to-wl-dispatch", calico_endpoints.TO, devices)
+        for each in calico_endpoints.dispatch("cali-to-wl-dispatch", calico_endpoints.TO, devices)
     }
     assert to["cali-to-wl-dispatch-6"] == ["voCtztmwuL5cVC6K", "bkgw_3X7Q9UFJeX4", "BYUERmLynWaeKPK_"]
     assert to["cali-to-wl-dispatch"][2:] == [

@@ -17,7 +17,7 @@ NOW = "2026-01-01T00:00:00Z"
 
 @dataclass
 class NoHost:
-    """Pods stop when the test says so: `stopped` holds what the kubelet would call."""
+    """Pods stop when the test says so: `stopped` holds what the kubelet would call, of the Pods in `stopping`."""
 
     kernel: object = field(
         default_factory=lambda: SimpleNamespace(
@@ -30,6 +30,7 @@ class NoHost:
     )
     system: NodeSystemInfo = NodeSystemInfo(kernel_version="6.1.0", os_image="Debian GNU/Linux 12 (bookworm)")
     stopping: list[ObjectMeta] = field(default_factory=list)
+    stopped: list[Callable[[], None]] = field(default_factory=list)
 
     def reports(self, receiver: Callable[[Mapping], None]) -> None:
         self.report = receiver
@@ -40,6 +41,7 @@ class NoHost:
 
     def stop(self, pod: ObjectMeta, done: Callable[[], None]) -> None:
         self.stopping.append(pod)
+        self.stopped.append(done)
 
     def close(self) -> None: ...
 

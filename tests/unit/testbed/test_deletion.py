@@ -35,10 +35,10 @@ def test_what_the_cluster_has_by_itself_comes_back_with_a_new_uid(key: tuple[str
 
 def test_the_pods_of_a_replicaset_made_again_go_with_the_old_one() -> None:
     testbed = lab(deployment("web", 2), dns=0)
-    old = {each.metadata.name: each for each in testbed._pods()}
+    old = {each.metadata.name: each for each in testbed.pods()}
     key = next(key for key in testbed.store.snapshot().objects if key[0] == "ReplicaSet")
     testbed.delete([key])
-    pods = testbed._pods()
+    pods = testbed.pods()
     assert {each.metadata.name for each in pods if each.metadata.deletion_timestamp} == set(old)
     assert len([each for each in pods if not each.metadata.deletion_timestamp]) == 2
 
@@ -47,7 +47,9 @@ def test_a_pod_applied_again_after_its_deletion_is_another_one() -> None:
     testbed = lab(pod("client"), dns=0)
     key = ("Pod", "default", "client")
     first = testbed.get(key)
-    testbed._reconcile(deletes=[key])
+    testbed.delete([key])
+    testbed.host.stopped.pop()()
+    testbed.fold()
     testbed.apply([pod("client")])
     assert testbed.get(key).metadata.uid != first.metadata.uid
 

@@ -35,7 +35,7 @@ def web(made: Reconciler) -> Pod:
 
 def reported(made: Reconciler, **outcome: object) -> Pod:
     made.host.kernel.plugins.outcomes.append(Outcome(pod="default/web", **outcome))
-    made._fold()
+    made.fold()
     return web(made)
 
 
@@ -73,7 +73,7 @@ def test_an_address_that_could_not_be_folded_in_is_so_the_next_time() -> None:
         reported(made, **given)
     assert web(made).status.pod_ip == ""
     kernel.apply = then
-    made._fold()
+    made.fold()
     assert web(made).status.pod_ip == "10.1.0.2"
     assert not kernel.plugins.outcomes, "it is forgotten then"
 

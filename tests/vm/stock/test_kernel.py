@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.root, alone]
 
 @pytest.mark.parametrize("module", ["ipip", "ip_vs", "sch_netem", "dummy"])
 def test_the_doctor_finds_the_modules_that_are_there(module: str) -> None:
-    found = {each.name: each for each in features._modules()}
+    found = {each.name: each for each in features.modules()}
     assert found[f"module {module}"].ok, found[f"module {module}"]
     before = modules()
     modprobe(module)
