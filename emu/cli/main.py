@@ -19,6 +19,17 @@ Lab = Callable[[Any, Any], Callable[[Any], None]]
 
 _MODULES = {command: module for _, entries in SECTIONS for command, module in entries}
 
+LIKE_KUBECTL = ("get", "describe", "apply", "delete", "scale", "logs", "exec")
+#: What else kubectl has.
+KUBECTLS = frozenset(
+    {
+        "annotate", "api-resources", "api-versions", "attach", "auth", "autoscale", "certificate", "cluster-info",
+        "config", "cordon", "cp", "create", "debug", "diff", "drain", "edit", "events", "explain", "expose",
+        "kustomize", "label", "patch", "port-forward", "proxy", "replace", "rollout", "set", "taint", "top",
+        "uncordon", "wait",
+    }
+)  # fmt: skip
+
 EPILOG = """\
 \b
 Exit status: 0 all is well, 1 what was seen is not what was predicted (trace, verify, check),
@@ -52,8 +63,9 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _MODULES and not args[0].startswith("-"):
-            raise click.UsageError(f"there is no command {args[0]}{did_you_mean(args[0])}", ctx)
-        return super().resolve_command(ctx, args)
+            raise click.UsageError(f"there is no command {args[0]}{_instead(args[0])}", ctx)
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, _without_equals(rest) if name in LIKE_KUBECTL and name != "exec" else rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, entries in SECTIONS:
@@ -66,9 +78,18 @@ class Commands(click.Group):
         return command.get_short_help_str(64) if command else ""
 
 
-def did_you_mean(name: str) -> str:
+def _without_equals(args: list[str]) -> list[str]:
+    """`-o=yaml`, which kubectl takes for `-o yaml`."""
+    return [f"{each[:2]}{each[3:]}" if each[:1] == "-" and each[2:3] == "=" and each[3:] else each for each in args]
+
+
+def _instead(name: str) -> str:
     from difflib import get_close_matches
 
+    if name == "version":
+        return ": emu --version"
+    if name in KUBECTLS:
+        return f", of kubectl's there are {', '.join(LIKE_KUBECTL)}"
     near = get_close_matches(name, _MODULES, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

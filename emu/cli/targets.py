@@ -10,6 +10,7 @@ import click
 
 from emu.api import resources
 from emu.api.resources import Resource
+from emu.cli.client import Client
 from emu.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,6 +64,30 @@ def _slashed(word: str) -> Target:
             hint="for example: emu get pod/web deploy/web",
         )
     return Target(resources.of_name(kind), name)
+
+
+def pods_meant(server: Client, word: str, namespace: str) -> list[str]:
+    """The names of the Pods that POD, pod/POD or KIND/NAME (deploy/web, svc/web …) stands for, those that are ready
+    first."""
+    kind, slash, name = word.partition("/")
+    resource = resources.of_name(kind) if slash else resources.BY_KIND["Pod"]
+    if resource.kind == "Pod":
+        return [name or word]
+    spec = server.get(resource.path(namespace, name)).get("spec", {})
+    selector = spec.get("selector") or {}
+    labels = selector if resource.kind == "Service" else selector.get("matchLabels", {})
+    if not labels or selector.get("matchExpressions"):
+        raise InputError(f"{word} does not say by labels alone which Pods it means", hint="name one of its Pods")
+    query = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
+    found = server.get(resources.BY_KIND["Pod"].path(namespace), query)["items"]
+    if not found:
+        raise InputError(f"{word} has no Pods")
+    return [each["metadata"]["name"] for each in sorted(found, key=lambda each: not _ready(each))]
+
+
+def _ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)
 
 
 def namespace_options(command: F) -> F:

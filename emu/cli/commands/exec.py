@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from emu.api import resources
 from emu.cli import attached, completing
+from emu.cli.client import Client
 from emu.cli.main import Context
-from emu.cli.targets import namespace_option
+from emu.cli.targets import namespace_option, pods_meant
 from emu.cli.testbeds import client
 from emu.errors import InputError
 
@@ -25,7 +27,7 @@ class _Command(click.Command):
 @click.option("-t", "--tty", is_flag=True, help="A terminal of its own (with -i, from a terminal).")
 @click.option("-c", "--container", default="", help="Which container's environment. Default: the first.")
 @namespace_option
-@click.argument("target", metavar="POD|node/NODE", shell_complete=completing.pods_and_nodes)
+@click.argument("target", metavar="POD|KIND/NAME|node/NODE", shell_complete=completing.pods_and_nodes)
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND…", type=click.UNPROCESSED)
 @click.pass_obj
 def exec(
@@ -45,6 +47,7 @@ def exec(
       emu exec client -- curl -s web
       emu exec -it client -- bash
       emu exec node/node1 -- ip route
+      emu exec deploy/web -- hostname
       emu exec client -c netshoot -- env
       emu exec -i client -- tee /tmp/x < file
 
@@ -54,21 +57,28 @@ def exec(
     argv = command[1:] if command[:1] == ("--",) else command
     if not argv:
         raise InputError("you must specify at least one command for the container")
+    server = client(context.testbed)
     request = {
         "do": "exec",
-        "target": name(target, namespace),
+        "target": name(server, target, namespace),
         "argv": argv,
         "container": container,
     }
-    server = client(context.testbed)
     return attached.terminal(server, request) if tty else attached.direct(server, request, stdin=stdin)
 
 
-def name(target: str, namespace: str) -> str:
-    """`NS/POD`, or a Node's name, for what kubectl users type: POD, pod/POD, node/NODE; a router is router/NAME."""
+def name(server: Client, target: str, namespace: str) -> str:
+    """A Node's or router's, or NAMESPACE/POD."""
     kind, slash, rest = target.partition("/")
-    if not slash:
-        return f"{namespace}/{target}"
-    if kind in ("node", "nodes", "no", "router"):
+    if kind in ("node", "nodes", "no", "router") and slash:
         return rest
-    return f"{namespace}/{rest}" if kind in ("pod", "pods", "po") else target
+    if slash and not _is_kind(kind):
+        return target
+    return f"{namespace}/{pods_meant(server, target, namespace)[0]}"
+
+
+def _is_kind(word: str) -> bool:
+    try:
+        return bool(resources.of_name(word))
+    except InputError:
+        return False

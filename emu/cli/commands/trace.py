@@ -46,7 +46,7 @@ def trace(
     SOURCE is a Pod, namespace/Pod, or a node. TARGET is one of these, a Service, namespace/Service, or an address,
     with :PORT where it has one. COMMAND, run in the source, is followed instead of a request of our own. With --size
     one that may be too long for a link on the way: an IPv4 packet has 28 bytes more than its payload, an IPv6 packet
-    48. As with ping -M probe, an MTU of the source's own route does not count.
+    48. The MTU of the source's own route counts over IPv4, as with ping -M do.
 
     \b
     Examples:

@@ -207,3 +207,23 @@ def test_a_comparison_takes_the_modes_that_a_name_is_enough_for_and_refuses_none
     for nothing in ("", ","):
         ended = emu("compare", "--modes", nothing)
         assert (ended.code, ended.err.splitlines()[0]) == (2, "error: --modes: names no CNI mode")
+
+
+def test_logs_and_exec_take_what_has_pods_for_one_of_them(emu, testbed):
+    first = emu("get", "pods", "-l", "app=web", "-o", "name").out.split()[0].removeprefix("pod/")
+    said = emu("logs", "deploy/web")
+    assert (said.code, said.err) == (0, f"Found 2 pods, using pod/{first}\n")
+    assert emu("exec", "svc/web", "--", "echo", "hello").out == "hello\n"
+    assert emu("exec", "pod/client", "--", "echo", "hello").out == "hello\n"
+    assert "kubernetes does not say by labels alone" in emu("logs", "svc/kubernetes").err
+    assert 'deployments.apps "nothing" not found' in emu("exec", "deploy/nothing", "--", "true").err
+
+
+def test_what_kubectl_has_besides_is_answered_with_what_there_is(emu):
+    assert "of kubectl's there are get, describe, apply" in emu("rollout", "restart", "deploy/web").err
+    assert "there is no command version: emu --version" in emu("version").err
+
+
+def test_an_options_value_may_stand_behind_an_equals_sign_as_for_kubectl(emu, testbed):
+    assert emu("get", "pod", "client", "-o=name", "-n=default").out == "pod/client\n"
+    assert emu("exec", "client", "--", "echo", "-o=x").out == "-o=x\n"
