@@ -81,11 +81,12 @@ def _wants(value: object) -> bool:
 
 
 def require(what: str) -> None:
-    """Raises HostError: without the module, and for an ordinary user, to whom the kernel grants none of it."""
+    """Raises HostError: without the module, and for an ordinary user. Long after 6.1 the kernel asked for the machine's
+    own CAP_NET_ADMIN (GENL_ADMIN_PERM), and showed a user's namespace none of the sysctls."""
     if not has_module():
         raise MissingFeature(what, module="ip_vs", hint=_remedy())
     if userns.needed():
-        raise NotPermitted(f"{what}: the kernel lets an ordinary user have no virtual services", hint=ROOT)
+        raise NotPermitted(f"{what} is for root alone: many kernels let an ordinary user have none of it", hint=ROOT)
 
 
 def _remedy() -> str:

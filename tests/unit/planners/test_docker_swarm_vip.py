@@ -107,6 +107,18 @@ def test_one_that_is_to_end_gets_no_new_connection_and_without_any_the_sender_is
     assert way.reply is not None and way.reply.hops[-1].inner.note == "unreachable: port"
 
 
+def test_a_task_that_is_to_end_has_weight_0_and_one_that_is_not_ready_is_none() -> None:
+    (frontend,) = (each for each in cluster().frontends if each.service == "web")
+    first, second = frontend.backends
+    ending = replace(first, ready=False, serving=True, terminating=True)
+    starting = replace(second, ready=False, serving=False)
+    others = tuple(each for each in cluster().frontends if each is not frontend)
+    made = planners.build(replace(cluster(), frontends=(*others, replace(frontend, backends=(ending, starting)))))
+    assert [str(each) for each in balancer(made, "node1").real_servers] == [f"-> {first.address}:0 Masq 0"]
+    none = planners.build(replace(cluster(), frontends=(*others, replace(frontend, backends=(starting,)))))
+    assert balancer(none, "node1").virtual_services == () and balancer(none, "node1").tables == ()
+
+
 def test_a_ping_is_the_balancers_own() -> None:
     (way,) = ways(plan(), "client1", 0, "icmp")
     assert way.forward.hops[-1].point.netns == balancer(plan(), "node1").name and way.reply is not None
