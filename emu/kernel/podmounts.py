@@ -113,6 +113,11 @@ def _is_plain(path: str) -> bool:
     return os.path.isfile(path) and not os.path.islink(path)
 
 
+def with_directories(path: str, names: tuple[str, ...]) -> None:
+    """Where nothing can be made: as `path` was, but with these empty directories."""
+    _replace(path, directories=names)
+
+
 def _replace(path: str, files: tuple[str, ...] = (), directories: tuple[str, ...] = ()) -> None:
     """A file can be bound only onto a file, and /etc/resolv.conf is often a link into /run, or others are not there.
     So a directory becomes a tmpfs of links to its entries, with plain files and directories where ours are bound."""
@@ -122,7 +127,7 @@ def _replace(path: str, files: tuple[str, ...] = (), directories: tuple[str, ...
     syscalls.mount(path, f"{new}/.machine", flags=MS_BIND | MS_REC)
     for name in os.listdir(path):
         found = f"{path}/{name}"
-        if name not in (*files, *directories):
+        if name not in (*files, *directories, ".machine"):
             os.symlink(os.readlink(found) if os.path.islink(found) else f".machine/{name}", f"{new}/{name}")
     for name in files:
         os.close(os.open(f"{new}/{name}", os.O_CREAT | os.O_WRONLY, 0o644))

@@ -134,6 +134,7 @@ class PodNamespaces:
         stderr: int = NULL,
         tty: bool = False,
         on_exit: OnExit | None = None,
+        inside: Callable[[], None] = lambda: None,
     ) -> Child:
         """A program in the Pod; see `process.spawn`. Raises NoSuchProgram."""
         try:
@@ -147,6 +148,7 @@ class PodNamespaces:
                 stderr=stderr,
                 tty=tty,
                 on_exit=on_exit,
+                inside=inside,
             )
         except MissingTool:
             raise NoSuchProgram(argv[0]) from None

@@ -70,11 +70,13 @@ def spawn(
     stderr: int = NULL,
     tty: bool = False,
     on_exit: OnExit | None = None,
+    inside: Callable[[], None] = lambda: None,
 ) -> Child:
     """Start a program in a session of its own, with `env` alone as its environment and no other open file.
 
     `tty`: stdin is the slave of a pseudo-terminal and becomes its controlling terminal. setsid(1) does that, as forking
     a process with threads to run Python code in the child (preexec_fn) can deadlock.
+    `inside` is called in the namespaces, by a thread that ends with it, before the program is started.
     Raises MissingTool when there is no such program, KernelError when it cannot be started."""
     command = ["/usr/bin/setsid", "--ctty", *argv] if tty else list(argv)
 
@@ -83,6 +85,7 @@ def spawn(
             namespaces.enter()
         elif namespaces is not None:
             Namespaces(namespaces.fd).enter()
+        inside()
         with children.lock:
             process = subprocess.Popen(
                 command,

@@ -42,6 +42,7 @@ JOINED = (
     "virtual_services",
     "real_servers",
     "daemons",
+    "files",
     "expected",
 )
 SINGLE = ("foreign", "attachment", "pod")  # one piece has it, or none

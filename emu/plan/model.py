@@ -208,7 +208,7 @@ class RulesetPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file of a Pod, seen only inside it; or of a Node's daemons."""
+    """A file of a Pod, seen only inside it; of a Node's daemons; or one that is seen by what is run on a Node."""
 
     path: str
     text: str
@@ -310,6 +310,7 @@ class NetnsPlan:
     real_servers: tuple[RealServer, ...] = ()  # behind them
     tables: tuple[Table, ...] = ()  # merged rulesets, complete
     daemons: tuple[Daemon, ...] = ()
+    files: tuple[File, ...] = ()  # of a Node: what the mode's programs leave in /etc, /run and /var/lib
     expected: tuple[Expected, ...] = ()  # beside `routes`: what the daemons will bring
     foreign: Foreign | None = None  # beside all the above: what CNI plugins have made
     attachment: Attachment | None = None  # of a Pod that they join

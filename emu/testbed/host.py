@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from emu.api.objects import ObjectMeta, PodStatus
@@ -15,7 +16,7 @@ from emu.cluster.staleflows import StaleFlow
 from emu.dnsserver import server as dnsserver
 from emu.dnsserver.service import DnsService
 from emu.errors import InputError
-from emu.kernel import inventory, netns, process
+from emu.kernel import inventory, netns, nodefiles, process
 from emu.kernel.apply import Kernel
 from emu.kernel.limits import Limit
 from emu.kernel.netns import Netns
@@ -106,10 +107,13 @@ class Host:
         """A program in a Pod, with the environment of its container (the first, if none is named), or on a Node."""
         stdin, stdout, stderr = fds
         where = self.kernel.netns(plan.name)
-        if plan.pod is None and (node := self.kernel.daemons.handle(plan.name)):
-            return self.pods.spawn(node, argv, process.ENVIRONMENT, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
         if plan.pod is None:
-            return process.spawn(argv, namespaces=where, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
+            inside = partial(nodefiles.show, plan.files)
+            if node := self.kernel.daemons.handle(plan.name):
+                start = partial(self.pods.spawn, node, argv, process.ENVIRONMENT)
+            else:
+                start = partial(process.spawn, argv, namespaces=where)
+            return start(stdin=stdin, stdout=stdout, stderr=stderr, tty=tty, inside=inside)
         running = [each for each in plan.pod.processes if not each.init and container in ("", each.container.name)]
         if not running:
             raise InputError(f"container not found ({container})", subject=f"Pod {plan.owner}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +124,18 @@ def test_up_and_check_say_which_routes_the_kernel_refuses() -> None:
     assert check.stdout.endswith("the kernel is as planned\n")
     assert "192.168.101.0/24 dev eth1" in machine.emu("exec", "router/r1", "--", "ip", "route").stdout
     machine.emu("down")
+
+
+def test_a_node_sees_the_files_of_its_cni_and_neither_a_pod_nor_the_machine_does(testbed: Labs) -> None:
+    def seen(lab: Testbed) -> None:
+        machines = {path: sorted(os.listdir(path)) for path in ("/etc", "/var/lib")}
+        for node, subnet in (("node1", "10.244.1.1/24"), ("node2", "10.244.2.1/24")):
+            assert f"FLANNEL_SUBNET={subnet}\n" in out(lab, f"node/{node}", "cat /run/flannel/subnet.env")
+            assert '"type": "flannel"' in out(lab, f"node/{node}", "cat /etc/cni/net.d/10-flannel.conflist")
+        with open("/etc/passwd") as file:
+            assert out(lab, "node/node1", "cat /etc/passwd") == file.read()
+        assert run(lab, "client", "cat /run/flannel/subnet.env /etc/cni/net.d/10-flannel.conflist").code != 0
+        assert {path: sorted(os.listdir(path)) for path in machines} == machines
+        assert not os.path.exists("/run/flannel/subnet.env")
+
+    testbed(seen)

@@ -55,6 +55,8 @@ def test_an_ordinary_user_brings_up_traces_verifies_enters_and_takes_down(emu: O
         assert "is up: 2 nodes" in emu("up", emu.topology).stdout
         assert emu("ls", "-o", "name").stdout.split() == [NAME]
 
+        lease = emu("exec", "node/node2", "--", "cat", "/run/flannel/subnet.env").stdout
+        assert "FLANNEL_SUBNET=10.244.2.1/24" in lease
         path = emu("trace", "client", "nginx-svc:80").stdout  # of which the one server is on the other Node
         assert "the observed path is the predicted one" in path
         assert "flannel.1" in path

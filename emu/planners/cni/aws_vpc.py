@@ -23,6 +23,7 @@ KERNEL OBJECTS, on each Node
     nat         AWS-SNAT-CHAIN-0, AWS-CONNMARK-CHAIN-0
     mangle      PREROUTING, three rules: the mark of connections that came in by eth0 (NodePorts)
     sysctls     eth0: rp_filter 2
+    files       /etc/cni/net.d/10-aws.conflist
     in a Pod    eth0 with a /32, 169.254.1.1 dev eth0 scope link, default via 169.254.1.1, a permanent neighbor entry
                 for it with the MAC of eni…
 
@@ -73,6 +74,7 @@ from emu.memo import Memo
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Address, Link, Neighbor, NetnsKind, NetnsPlan, PolicyRule, Route, Sysctl
 from emu.planners import choices, underlay, veth
+from emu.planners.cni import aws_vpc_files, node_files
 from emu.planners.cni.aws_vpc_rules import MARK, RANDOMIZE, Snat, part
 
 NAME = "aws-vpc"
@@ -135,6 +137,8 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
         gateway = gateways[node.addresses[0].network]
         yield _node((cluster.name, node.name), node, gateway, services)
         yield Rules(node.name, part((cluster.name, node.name), snat, str(node.addresses[0].ip)))
+        conflist = aws_vpc_files.conflist(cluster.topology.fabric.mtu, snat.randomize)
+        yield node_files.fragment((cluster.name, node.name, "aws"), node.name, (conflist,))
     uplinks = {node.name: node.every_uplink for node in cluster.nodes}
     for pod in cluster.pods:
         key = (cluster.name, pod.namespace, pod.name)

@@ -17,6 +17,7 @@ KERNEL OBJECTS, on each Node
     cali…       one for each Pod, MAC ee:ee:ee:ee:ee:ee, no address, proxy_arp; a route to the Pod's /32
     sets        cali40masq-ipam-pools, cali40all-ipam-pools
     chains      cali-… in raw, mangle, nat and filter, without those for a tunnel
+    files       /etc/cni/net.d/10-calico.conflist, /var/lib/calico/mtu and nodename
     in a Pod    eth0 with a /32, 169.254.1.1 dev eth0 scope link, default via 169.254.1.1
 
 MTU
@@ -48,7 +49,7 @@ from collections.abc import Iterator
 from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.plan.merge import Fragment
-from emu.planners.cni import bird, calico_options, calico_rules, calico_wiring
+from emu.planners.cni import bird, calico_files, calico_options, calico_rules, calico_wiring
 
 NAME = "calico-bgp"
 
@@ -61,4 +62,5 @@ def check(topology: Topology) -> None:
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     yield from bird.plan(cluster)
     yield from calico_rules.plan(cluster, {})
+    yield from calico_files.plan(cluster, cluster.topology.fabric.mtu)
     yield from calico_wiring.plan(cluster, cluster.topology.fabric.mtu)

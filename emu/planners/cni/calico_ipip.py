@@ -20,6 +20,7 @@ KERNEL OBJECTS, on each Node
     cali…       one for each Pod, MAC ee:ee:ee:ee:ee:ee, no address, proxy_arp; a route to the Pod's /32
     sets        cali40masq-ipam-pools, cali40all-ipam-pools, cali40all-hosts-net (whose protocol 4 is let in)
     chains      cali-… in raw, mangle, nat and filter
+    files       /etc/cni/net.d/10-calico.conflist, /var/lib/calico/mtu and nodename
     in a Pod    eth0 with a /32, 169.254.1.1 dev eth0 scope link, default via 169.254.1.1
 
 BY MODULE OR BY eBPF
@@ -66,7 +67,7 @@ from emu.cluster.model import Cluster
 from emu.plan.merge import Fragment
 from emu.plan.model import IpipBy
 from emu.planners import choices
-from emu.planners.cni import bird, calico_options, calico_rules, calico_wiring, ipip
+from emu.planners.cni import bird, calico_files, calico_options, calico_rules, calico_wiring, ipip
 from emu.planners.cni.calico_rules import Tunnel
 
 NAME = "calico-ipip"
@@ -90,6 +91,7 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
     tunnel = bird.Tunnel(device=ipip.DEVICE, cross_subnet=cross_subnet)
     yield from bird.plan(cluster, tunnel)
     yield from calico_rules.plan(cluster, {4: Tunnel("ipip", ipip.DEVICE)})
+    yield from calico_files.plan(cluster, underlay - ipip.OVERHEAD)
     yield from calico_wiring.plan(cluster, underlay - ipip.OVERHEAD)
 
 

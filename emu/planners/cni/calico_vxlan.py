@@ -21,6 +21,7 @@ KERNEL OBJECTS, on each Node
     cali…           one for each Pod, MAC ee:ee:ee:ee:ee:ee, no address, proxy_arp; a route to the Pod's /32
     sets            cali40masq-ipam-pools, cali40all-ipam-pools, cali40all-vxlan-net
     chains          cali-… in raw, mangle, nat and filter (calico_chains, calico_endpoints); VXLAN is not tracked
+    files           /etc/cni/net.d/10-calico.conflist, /var/lib/calico/mtu and nodename
     in a Pod        eth0 with a /32, 169.254.1.1 dev eth0 scope link, default via 169.254.1.1
     IPv6            a second device, vxlan-v6.calico; a Pod's gateway is fe80::ecee:eeff:feee:eeee, cali…'s own
 
@@ -59,7 +60,7 @@ from emu.memo import Memo
 from emu.plan.merge import Fragment
 from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsKind, NetnsPlan, Role, Route, Sysctl, Vxlan
 from emu.planners import choices
-from emu.planners.cni import calico_blocks, calico_options, calico_rules, calico_wiring
+from emu.planners.cni import calico_blocks, calico_files, calico_options, calico_rules, calico_wiring
 from emu.planners.cni.calico_rules import Tunnel
 
 NAME = "calico-vxlan"
@@ -102,7 +103,9 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
         yield calico_blocks.blackholes(node, calico_blocks.FELIX)
     yield from calico_rules.plan(cluster, TUNNELS)
     found_out = underlay - max(OVERHEAD[family] for family in cluster.families)
-    yield from calico_wiring.plan(cluster, calico_options.veth_mtu(cluster.topology.cni.options, found_out))
+    mtu = calico_options.veth_mtu(cluster.topology.cni.options, found_out)
+    yield from calico_files.plan(cluster, mtu)
+    yield from calico_wiring.plan(cluster, mtu)
 
 
 def _vtep(node: Node, family: int, announced: tuple[IPNetwork, ...]) -> Vtep:

@@ -9,6 +9,7 @@ PACKET PATH
     Between Nodes as in flannel-vxlan: one route for each other Node's podCIDR.
 
 KERNEL OBJECTS, on each Node
+    files       /run/flannel/subnet.env, /etc/cni/net.d/10-canal.conflist, /var/lib/calico/mtu and nodename
     flannel.1   with its neighbors, FDB entries and routes, FLANNEL-POSTRTG, FLANNEL-FWD: flannel-vxlan's
     cali…       with its route to the Pod's /32 and its sysctls, and the cali-… chains: calico-vxlan's. There is no pool
                 of Calico's, so cali-nat-outgoing is empty, and there are no blocks and no blackholes
@@ -41,7 +42,7 @@ from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.plan.merge import Fragment
 from emu.planners import choices
-from emu.planners.cni import calico_options, calico_rules, calico_wiring, flannel_vxlan
+from emu.planners.cni import calico_files, calico_options, calico_rules, calico_wiring, flannel_files, flannel_vxlan
 
 NAME = "canal"
 
@@ -57,4 +58,7 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
     direct = bool(cluster.topology.cni.options.get(flannel_vxlan.DIRECT))
     yield from flannel_vxlan.between_nodes(cluster, direct)
     yield from calico_rules.plan(cluster, {}, pools=False)
-    yield from calico_wiring.plan(cluster, calico_options.veth_mtu(cluster.topology.cni.options, underlay))
+    mtu = calico_options.veth_mtu(cluster.topology.cni.options, underlay)
+    yield from flannel_files.plan(cluster, underlay - flannel_vxlan.OVERHEAD[4], conflist=False)
+    yield from calico_files.plan(cluster, mtu, "10-canal", calico_files.RANGE)
+    yield from calico_wiring.plan(cluster, mtu)

@@ -28,6 +28,7 @@ KERNEL OBJECTS, on each Node
               (cilium_vxlan), cil_from_netdev and cil_to_netdev (eth0)
     chains    CILIUM_…, for the Node's own traffic (cilium_rules)
     maps      cilium_lxc, cilium_ipcache; written by the programs: cilium_ct4_global, cilium_snat_v4 (`emu bpf`)
+    files     /etc/cni/net.d/05-cilium.conflist
     in a Pod  eth0 with a /32; ROUTER dev eth0 scope link, default via ROUTER mtu 1450
 
 MTU
@@ -49,7 +50,7 @@ LIMITS
 
 SOURCES
     cilium/cilium v1.17 bpf/bpf_lxc.c, bpf_host.c, bpf_overlay.c, bpf/lib (local_delivery.h, encap.h, fib.h, nat.h,
-    eps.h, conntrack.h); pkg/datapath/linux (node.go: routes), pkg/maps, plugins/cilium-cni
+    eps.h, conntrack.h); daemon/cmd/cni (cniConfigs); pkg/datapath/linux (node.go: routes), pkg/maps, plugins/cilium-cni
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ from emu.plan.ebpf import MapEntry
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Address, Link, NetnsKind, NetnsPlan, Role, Route, Sysctl, TcProgram, Vxlan
 from emu.planners import choices, veth
-from emu.planners.cni import cilium_identity, cilium_maps, cilium_rules
+from emu.planners.cni import cilium_identity, cilium_maps, cilium_rules, node_files
 from emu.planners.cni.cilium_maps import Home
 
 NAME = "cilium"
@@ -78,6 +79,18 @@ HOST, NET, OVERLAY = "cilium_host", "cilium_net", "cilium_vxlan"
 PORT = 8472
 OVERHEAD = 50
 PROXIES = ("cilium", "none")
+CONFLIST = """
+{
+  "cniVersion": "0.3.1",
+  "name": "cilium",
+  "plugins": [
+    {
+       "type": "cilium-cni",
+       "enable-debug": false,
+       "log-file": "/var/run/cilium/cilium-cni.log"
+    }
+  ]
+}"""
 
 
 def check(topology: Topology) -> None:
@@ -103,6 +116,8 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
     native = next(network for network in cluster.pod_ranges if isinstance(network, IPv4Network))
     for home in homes:
         yield Rules(home.node, cilium_rules.PART)
+        conflist = (f"{node_files.CNI}/05-cilium.conflist", CONFLIST)
+        yield node_files.fragment((cluster.name, home.node, "cilium"), home.node, (conflist,))
         yield _node((cluster.name, home.node), home, homes, cluster.seed, mtu, tunnel, native)
     yield from cilium_maps.plan(cluster, homes, tunnel)
     routers = {home.node: home.router for home in homes}

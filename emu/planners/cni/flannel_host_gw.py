@@ -12,6 +12,7 @@ KERNEL OBJECTS, on each Node
     routes      for every other Node: PODCIDR via its address dev eth0
     cni0        bridge, PODCIDR's .1, the first host address; one veth port for each Pod, hairpin on
     chains      FLANNEL-POSTRTG (nat), FLANNEL-FWD (filter)
+    files       /run/flannel/subnet.env, /etc/cni/net.d/10-flannel.conflist
     in a Pod    eth0 with the range's prefix, default via cni0, and a route to the Pod network via cni0
 
 MTU
@@ -38,7 +39,7 @@ from emu.api.topology import Topology
 from emu.cluster.model import Cluster
 from emu.plan.merge import Fragment
 from emu.planners import choices
-from emu.planners.cni import bridge, flannel_lease
+from emu.planners.cni import bridge, flannel_files, flannel_lease
 
 NAME = "flannel-host-gw"
 
@@ -53,4 +54,5 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
         for own in leases:
             yield flannel_lease.routes((cluster.name, own.node, family), own, leases)
             yield from flannel_lease.rules(cluster, family, own)
+    yield from flannel_files.plan(cluster, cluster.topology.fabric.mtu)
     yield from bridge.plan(cluster, cluster.topology.fabric.mtu)

@@ -22,6 +22,7 @@ KERNEL OBJECTS, on each Node
                 (direct_routing: for a Node on the same link, in place of the three, PODCIDR via its address dev eth0)
     cni0        bridge, PODCIDR's .1, the first host address; one veth port for each Pod, hairpin on
     chains      FLANNEL-POSTRTG (nat), FLANNEL-FWD (filter)
+    files       /run/flannel/subnet.env, /etc/cni/net.d/10-flannel.conflist
     in a Pod    eth0 with the range's prefix, default via cni0, and a route to the Pod network via cni0
     IPv6        a second device, flannel-v6.1
 
@@ -66,7 +67,7 @@ from emu.plan.model import (
     Vxlan,
 )
 from emu.planners import choices
-from emu.planners.cni import bridge, flannel_lease
+from emu.planners.cni import bridge, flannel_files, flannel_lease
 from emu.planners.cni.flannel_lease import Lease
 
 NAME = "flannel-vxlan"
@@ -94,6 +95,7 @@ def check(topology: Topology) -> None:
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     direct = bool(cluster.topology.cni.options.get(DIRECT))
     yield from between_nodes(cluster, direct)
+    yield from flannel_files.plan(cluster, cluster.topology.fabric.mtu - OVERHEAD[4])
     yield from bridge.plan(cluster, cluster.topology.fabric.mtu - OVERHEAD[4])
 
 
