@@ -27,6 +27,7 @@ from emu.kernel import (
     maps,
     netlink_links,
     netns,
+    newborn,
     programs,
     read,
     sysctls,
@@ -44,7 +45,7 @@ from emu.kernel.sockets import SocketServices
 from emu.kernel.tracing_ebpf import DecisionTrace, Source
 from emu.names import FABRIC_NETNS
 from emu.netfilter.model import IpSet
-from emu.plan import diff, expectations, foreign, render
+from emu.plan import diff, expectations, foreign
 from emu.plan.drift import Drift
 from emu.plan.ebpf import LAYOUTS, MapEntry, SocketProgram
 from emu.plan.ipvs import RealServer, VirtualService
@@ -255,10 +256,10 @@ class Kernel:
         for plan in [plan for plan in plans if plan.kind is NetnsKind.FABRIC]:
             handle = self._handles[plan.name] = Handle(netns.current(plan.name))
             handle.refresh()
-            sysctls.write(plan.name, _early(plan), self._procfs)
+            sysctls.write(plan.name, newborn.early(plan), self._procfs)
             plans.remove(plan)
         if plans:
-            self._newborn = self._newborn or _probe()
+            self._newborn = self._newborn or newborn.probe()
             self._create_all([plan for plan in plans if plan.kind is not NetnsKind.POD])
         return {change.name for change in changes}
 
@@ -267,7 +268,7 @@ class Kernel:
         made: dict[str, Handle] = {}
         assert self._newborn
         try:
-            _create_share(plans, self._newborn, made, self._procfs)
+            newborn.create(plans, self._newborn, made, self._procfs)
         except OSError as error:
             raise KernelError(f"{FABRIC_NETNS}# ip netns add: {error}") from error
         finally:
@@ -320,7 +321,7 @@ class Kernel:
     def _fill(self, change: NetnsChange, first: Sequence[Act], born: bool) -> str:
         """Returns what is to be logged: a thousand threads' turns at the log would take longer than their work."""
         handle = self._handles[change.name]
-        late = [v for v in change.added if isinstance(v, Sysctl) and not (born and _is_early(v))]
+        late = [v for v in change.added if isinstance(v, Sysctl) and not (born and newborn.is_early(v))]
         if late:
             with netns.entered(handle.netns):
                 sysctls.write(change.name, late, self._procfs)
@@ -357,37 +358,6 @@ class Kernel:
 def _peers(change: NetnsChange) -> set[str]:
     """The namespaces that links which are new lead to."""
     return {value.peer[0] for value in change.added if isinstance(value, Link) and value.peer}
-
-
-def _create_share(plans: Sequence[NetnsPlan], newborn: Handle, made: dict[str, Handle], procfs: sysctls.Procfs) -> None:
-    queue = iter(plans)
-
-    def inside(new: Netns) -> None:
-        plan = next(queue)
-        handle = made[plan.name] = Handle(new, dict(newborn.indexes), newborn.next_index)
-        handle.open_here()
-        sysctls.write(plan.name, _early(plan), procfs)
-
-    log.info("%s", "\n".join([render.command(FABRIC_NETNS, plan) for plan in plans]))
-    netns.create_all([plan.name for plan in plans], inside)
-
-
-def _probe() -> Handle:
-    """Kernels with tunnel modules put `tunl0`, `sit0` … into every new namespace: see once what there is."""
-    handle = Handle(netns.create(".probe"))
-    handle.refresh()
-    handle.rest()
-    netns.delete(handle.netns)
-    return handle
-
-
-def _early(plan: NetnsPlan) -> list[Sysctl]:
-    return [sysctl for sysctl in plan.sysctls if _is_early(sysctl)]
-
-
-def _is_early(sysctl: Sysctl) -> bool:
-    """Those that name no link but `lo`, which is there already: the links made later inherit `default`."""
-    return diff.link_of(sysctl) in ("", "lo")
 
 
 def _joined(first: NetnsChange, second: NetnsChange) -> NetnsChange:
