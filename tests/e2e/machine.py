@@ -42,6 +42,8 @@ iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
 nft 'add table inet emu; add chain inet emu mine; add rule inet emu mine tcp dport 80 drop'
 mkdir -p /run/nscd /run/systemd/resolve /run/netns
 touch /run/netns/node1
+# The kernel tells of a carrier up to a second late: a machine that is looked at is at rest.
+until [ "$(ip link | grep -c 'state UP')" = 2 ]; do sleep 0.02; done
 """
 
 Work = Callable[[Testbed], object]
