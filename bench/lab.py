@@ -40,7 +40,7 @@ CLOCKED = (
     (planners, "build", "build"),
     (diff, "diff", "diff"),
     (Kernel, "apply", "apply"),
-    (Kernel, "_create", "apply: namespaces"),
+    (Kernel, "_furnish", "apply: namespaces and links"),
     (Kernel, "_restore", "apply: rules, at first beside links"),
     (Host, "flush", "conntrack"),
     (Host, "follow", "servers told"),
