@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -63,17 +64,23 @@ def lab(pods: int, services: int) -> dict[str, Any]:
         return lab_of(Path(directory))
 
 
-def lab_of(directory: Path, changes: int = 6) -> dict[str, Any]:
-    """What `bench.lab` has measured."""
+def lab_of(directory: Path, changes: int = 6, limit_s: float = 300) -> dict[str, Any]:
+    """What `bench.lab` has measured. Raises Failed."""
+    before = sandboxed.namespaces()
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "bench.lab", str(directory), str(writer), str(changes)]
-    with subprocess.Popen(command, pass_fds=[writer]):
-        os.close(writer)
-        with os.fdopen(reader) as stream:
-            raw = stream.read()
-    sandboxed.until_gone()
+    with tempfile.TemporaryFile("w+") as said:
+        with subprocess.Popen(command, pass_fds=[writer], stderr=said) as process, os.fdopen(reader) as stream:
+            os.close(writer)
+            try:
+                raw = stream.read() if select.select([stream], [], [], limit_s)[0] else ""
+            finally:
+                process.kill()
+        said.seek(0)
+        last = "; ".join([line.strip() for line in said if line.strip()][-2:])
+    sandboxed.until_gone(before)
     if not raw:
-        raise SystemExit("bench: the lab did not come up")
+        raise sandboxed.Failed(f"the lab did not come up within {limit_s:g} s: {last}")
     result: dict[str, Any] = json.loads(raw)
     return result
 

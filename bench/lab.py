@@ -25,6 +25,7 @@ from emu.cluster import resolve
 from emu.kernel import firewall, limits, sandbox
 from emu.kernel.apply import Kernel
 from emu.kernel.daemons import Daemons
+from emu.kernel.plugins import Plugins
 from emu.kernel.sandbox import Sandbox
 from emu.plan import diff
 from emu.testbed import lab
@@ -45,6 +46,7 @@ CLOCKED = (
     (Host, "flush", "conntrack"),
     (Host, "follow", "servers told"),
     (Daemons, "change", "apply: daemons"),
+    (Plugins, "join", "apply: CNI plugins"),
     (Reconciler, "wait_ready", "up: Pods awaited"),
     (Reconciler, "converge", "up: daemons awaited"),
 )

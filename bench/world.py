@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench import networks
+
 NODES, PODS, SERVICES = 20, 1000, 100
 NOW = "2025-01-01T00:00:00Z"
-
-_TOPOLOGY = """\
-name: bench
-nodes: {nodes}
-cni: {{mode: {cni}, options: {{{options}}}}}
-"""
 
 _APPLICATION = """\
 apiVersion: apps/v1
@@ -51,11 +47,11 @@ def write(
     services: int = SERVICES,
     *,
     alone: int = 0,
-    cni: str = "flannel-vxlan",
-    options: str = "",
+    network: str = "flannel-vxlan",
 ) -> None:
-    """The directory is then one for `emu up`. `alone`: so many more Deployments have no Service."""
-    (directory / "topology.yaml").write_text(_TOPOLOGY.format(nodes=nodes, cni=cni, options=options))
+    """The directory is then one for `emu up`. `alone`: so many more Deployments have no Service.
+    `network` is one of `networks.NAMES`."""
+    (directory / "topology.yaml").write_text(f"name: bench\n{networks.text(network, nodes, -(-pods // nodes))}")
     manifests = directory / "manifests"
     manifests.mkdir()
     deployments = services + alone

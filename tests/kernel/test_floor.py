@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import floor, planfloor, sandboxed, scale
+from bench import planfloor, sandboxed, scale
 from emu.kernel import process
 from emu.names import FABRIC_NETNS
 from emu.plan.model import Plan
@@ -21,15 +21,15 @@ ASKED = ("ip -o address", "ip route show table all", "ip neigh", "bridge fdb", "
 KEYS = ("net.ipv4.ip_forward", "net.ipv6.conf.all.disable_ipv6")
 
 
-@pytest.mark.parametrize("mode", ["flannel-vxlan", "calico-vxlan", "docker"])
+@pytest.mark.parametrize("mode", ["flannel-vxlan", "calico-ipip", "cilium", "docker-swarm"])
 def test_the_floor_makes_what_the_testbed_makes(mode: str, tmp_path: Path) -> None:
     plan = planfloor.bare(scale.planned(tmp_path, mode, 2, 10))
-    ours, hand = (sandboxed.call(lambda make=make: made(make, plan)) for make in (floor.applied, planfloor.floor))
+    ours, hand = (sandboxed.call(lambda make=make: made(make, plan)) for make in (planfloor.applied, planfloor.floor))
     assert {key: (ours[key], hand[key]) for key in ours if ours[key] != hand[key]} == {}
-    assert any(each[0].startswith(("cali", "veth")) for each in ours["node1 links"])
+    assert any(each[0].startswith(("cali", "veth", "lxc")) for each in ours["node1 links"])
 
 
-def made(make: Callable[[Plan], float], plan: Plan) -> dict[str, list[Any]]:
+def made(make: Callable[[Plan], object], plan: Plan) -> dict[str, list[Any]]:
     make(plan)
     found: dict[str, list[Any]] = {}
     for name in (each for each in plan.netns if each != FABRIC_NETNS):
@@ -37,7 +37,9 @@ def made(make: Callable[[Plan], float], plan: Plan) -> dict[str, list[Any]]:
         found[f"{name} links"] = links(process.run([*enter, "ip", "-j", "-d", "link"]).stdout)
         for command in (*ASKED, *(f"sysctl {key}" for key in KEYS)):
             lines = process.run([*enter, *command.split()]).stdout.splitlines()
-            found[f"{name} {command}"] = sorted(re.sub(r"^\d+: ", "", line) for line in lines if not _passes(line))
+            found[f"{name} {command}"] = sorted(
+                re.sub(r"^\d+: | linkdown", "", line) for line in lines if not _passes(line)
+            )
     return found
 
 
