@@ -1,6 +1,7 @@
-"""The same network twice: as the testbed makes it, and by the script of plain `ip`, `bridge` and `iptables-restore`
-commands that `emu plan` prints of it, run in namespaces of its own. A bridge, a route and a tunnel: one TCP stream by
-iperf3 over each, in rounds that alternate who is first. Root. `python -m bench.byhand [--rounds N] [--seconds S]`."""
+"""The same network twice: as the testbed makes it, and by the script of plain `ip`, `bridge`, `tc` and
+`iptables-restore` commands that `emu plan` prints of it, run in namespaces of its own. Where a daemon brings routes, by
+hand the same ones are static. One TCP stream by iperf3 over each bridge, route and tunnel mode, in rounds that
+alternate who is first. Root. `python -m bench.byhand [--cases A,B] [--rounds N] [--seconds S]`."""
 
 from __future__ import annotations
 
@@ -8,26 +9,59 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import sqrt
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
+from bench.world import NOW
+from emu import planners
+from emu.api import images
+from emu.api import topology as api
+from emu.api.load import Loaded
 from emu.cli.client import Client
 from emu.cli.labclient import LabClient
+from emu.cluster.expected import expected
+from emu.errors import EmuError
 from emu.experiment import measuring
 from emu.experiment.comparison import cluster, facts
 from emu.experiment.measuring import Run
+from emu.experiment.model import Failed, Skipped
 from emu.experiment.testbed import Ran
-from emu.kernel import sandbox
+from emu.kernel import programs, sandbox
 from emu.main import lab
+from emu.plan import render
+from emu.plan.model import NetnsPlan, Plan
 from emu.report.spread import Spread, spread
 
-#: name → (CNI mode, Nodes): on one Node, client and server are ports of one bridge.
-CASES = {"bridge": ("flannel-vxlan", 1), "route": ("flannel-host-gw", 2), "tunnel": ("flannel-vxlan", 2)}
+
+class Topology(NamedTuple):
+    """`kind` is what carries the packet from Node to Node, or on the one Node there is from Pod to Pod."""
+
+    kind: str
+    mode: str
+    nodes: int
+
+
+CASES = {
+    "cni0": Topology("bridge", "flannel-vxlan", 1),
+    "docker": Topology("bridge", "docker", 1),
+    "vm": Topology("bridge", "vm", 2),
+    "flannel-host-gw": Topology("route", "flannel-host-gw", 2),
+    "calico-bgp": Topology("route", "calico-bgp", 2),
+    "aws-vpc": Topology("route", "aws-vpc", 2),
+    "flannel-vxlan": Topology("tunnel", "flannel-vxlan", 2),
+    "calico-vxlan": Topology("tunnel", "calico-vxlan", 2),
+    "calico-ipip": Topology("tunnel", "calico-ipip", 2),
+    "canal": Topology("tunnel", "canal", 2),
+    "docker-swarm": Topology("tunnel", "docker-swarm", 2),
+    "cilium": Topology("tunnel", "cilium", 2),
+}
 AIM = 0.05
 _READY = "made by hand"
 
@@ -54,19 +88,40 @@ class Case:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=1, help="of each stream")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if os.geteuid():
         raise SystemExit("bench: root is needed, for namespaces and netfilter")
+    cases: dict[str, Case] = {}
+    why_not: dict[str, str] = {}
     with ExitStack() as stack:
-        cases = {name: stack.enter_context(both(name, *of)) for name, of in CASES.items()}
+        for name in options.cases.split(","):
+            with told(name, why_not):
+                cases[name] = stack.enter_context(both(name, CASES[name]))
         others = measuring.busy()
         for number in range(options.rounds):
-            for case in cases.values():
-                case.samples.append(sample(case, options.seconds, hand_first=bool(number % 2)))
-    print(as_json(cases, others) if options.json else text(cases, others))
+            for name in [each for each in cases if each not in why_not]:
+                with told(name, why_not):
+                    cases[name].samples.append(sample(cases[name], options.seconds, hand_first=bool(number % 2)))
+    measured = {name: case for name, case in cases.items() if name not in why_not}
+    print(as_json(measured, why_not, others) if options.json else text(measured, why_not, others))
+
+
+@contextmanager
+def told(name: str, why_not: dict[str, str]) -> Iterator[None]:
+    """What cannot be measured keeps nothing else from it."""
+    try:
+        yield
+    except (EmuError, Cannot, Failed, Skipped, subprocess.SubprocessError, KeyError) as error:
+        why_not[name] = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+        print(f"{name}: {why_not[name]}", file=sys.stderr)
+
+
+class Cannot(Exception):
+    """There is no such network to be made by hand here, and why."""
 
 
 def sample(case: Case, seconds: int, *, hand_first: bool) -> Sample:
@@ -78,14 +133,29 @@ def sample(case: Case, seconds: int, *, hand_first: bool) -> Sample:
 
 
 @contextmanager
-def both(name: str, mode: str, nodes: int) -> Iterator[Case]:
-    topology, manifests = cluster.load_for(mode, f"bench-{name}", nodes)
+def both(name: str, of: Topology) -> Iterator[Case]:
+    topology, manifests = cluster.load_for(of.mode, f"bench-{name}", of.nodes)
+    plan = by_itself(topology, manifests)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emu-")))
         stack.enter_context(sandbox.tied(topology.name, directory, lab(topology, manifests)))
         testbed = LabClient(Client(topology.name, directory))
-        hand = stack.enter_context(by_hand(testbed.script(), directory))
+        hand = stack.enter_context(by_hand(render.render(plan), directory))
         yield Case(testbed.run, hand, facts.address(testbed))
+
+
+def by_itself(topology: api.Topology, manifests: Loaded) -> Plan:
+    """The plan with the routes that daemons would bring, and without these."""
+    registry = images.load_registry(topology.images)
+    resolved = expected(topology, manifests.objects, registry, NOW, manifests.places)
+    plan = planners.build(replace(resolved, ipip_module=programs.has_module()))
+    if any(programs.is_tun(link) for space in plan.netns.values() for link in space.links):
+        raise Cannot("no such link can be made with `ip` here: the ipip module is not loaded, eBPF stands for it")
+    return replace(plan, netns={key: _static(space) for key, space in plan.netns.items()})
+
+
+def _static(space: NetnsPlan) -> NetnsPlan:
+    return replace(space, routes=(*space.routes, *(each.route for each in space.expected)), expected=(), daemons=())
 
 
 @contextmanager
@@ -97,11 +167,13 @@ def by_hand(script: str, directory: Path) -> Iterator[Run]:
     # unshare's child is the first process of the PID namespace: killed with unshare, and all others with it.
     argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", made]
     file.chmod(0o700)
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as shell:
+    errors = directory / "errors"
+    with errors.open("w") as said, subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=said, text=True) as shell:
         try:
             assert shell.stdout is not None
-            if _READY not in (told := shell.stdout.readline()):
-                raise SystemExit(f"bench: the script of {directory.name} failed: {told}")
+            if _READY not in shell.stdout.readline():
+                shell.wait()
+                raise Cannot(f"the script failed: {errors.read_text().strip()[-300:]}")
             yield _runs_beside(_child(shell.pid))
         finally:
             shell.kill()
@@ -128,32 +200,37 @@ def ratios(case: Case) -> Spread:
 
 def verdict(of: Spread) -> str:
     """1.25 is what a median is less sure than a mean. Where that is more than the aim, this run cannot tell."""
+    if of.count < 2:
+        return "not to be told by one round"
     unsure = 1.25 * of.deviation / sqrt(of.count)
     if unsure > AIM:
         return f"not to be told, the rounds differ too much (± {unsure:.0%}): more of them, on a quieter machine"
     return "met" if abs(1 - of.median) <= AIM else "MISSED"
 
 
-def text(cases: dict[str, Case], others: float) -> str:
-    rounds = len(next(iter(cases.values())).samples)
+def text(cases: dict[str, Case], why_not: dict[str, str], others: float) -> str:
+    rounds = max((len(case.samples) for case in cases.values()), default=0)
     head = f"one TCP stream, by iperf3; median of {rounds} rounds that alternate; "
     lines = [head + f"{os.cpu_count()} CPUs, of which others used {others:.0%}"]
     for name, case in cases.items():
         ours, hand = (median(getattr(each, key) for each in case.samples) for key in ("ours_mbit", "hand_mbit"))
         of = ratios(case)
         lines.append(
-            f"  {name:8} {ours:8,.0f} Mbit/s  by hand {hand:8,.0f} Mbit/s  ratio {of.median:.2f} "
+            f"  {CASES[name].kind:6} {name:15} {ours:8,.0f} Mbit/s  by hand {hand:8,.0f} Mbit/s  ratio {of.median:.2f} "
             f"({of.least:.2f}–{of.most:.2f})  within {AIM:.0%}: {verdict(of)}"
         )
+    lines += [
+        f"  {CASES[each].kind if each in CASES else '':6} {each:15} cannot: {why}" for each, why in why_not.items()
+    ]
     return "\n".join(lines)
 
 
-def as_json(cases: dict[str, Case], others: float) -> str:
-    told = {
+def as_json(cases: dict[str, Case], why_not: dict[str, str], others: float) -> str:
+    measured = {
         name: {"ratio": ratios(case).figures(), "rounds": [asdict(each) for each in case.samples]}
         for name, case in cases.items()
     }
-    return json.dumps({"others": others, "cases": told}, indent=1)
+    return json.dumps({"others": others, "cases": measured, "cannot": why_not}, indent=1)
 
 
 if __name__ == "__main__":
