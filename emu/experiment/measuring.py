@@ -21,11 +21,13 @@ PORT, _TRIES = "5201", 50  # iperf3's
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """One TCP stream: the mean of all of it as the receiver had it, tenths of a second, segments sent again."""
+    """One TCP stream: the mean of all of it as the receiver had it, tenths of a second, segments sent again, and the
+    processors' time that both ends had for it, the kernel's way with the packets in it."""
 
     mbit: float
     tenths_mbit: tuple[float, ...]
     retransmissions: int
+    processors: float = 0.0  # busy with it, on the average
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,12 @@ def throughput(run: Run, source: str, target: str, address: str, seconds: int) -
 def parsed_throughput(text: str) -> Throughput:
     """What `iperf3 -J` prints."""
     told = json.loads(text)
+    used = told["end"].get("cpu_utilization_percent", {})
     return Throughput(
         mbit=told["end"]["sum_received"]["bits_per_second"] / 1e6,
         tenths_mbit=tuple(each["sum"]["bits_per_second"] / 1e6 for each in told["intervals"]),
         retransmissions=told["end"]["sum_sent"].get("retransmits", 0),
+        processors=(used.get("host_total", 0.0) + used.get("remote_total", 0.0)) / 100,
     )
 
 

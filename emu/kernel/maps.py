@@ -4,12 +4,14 @@ The maps are those of the files that the Node's programs come from, loaded once 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from emu.errors import KernelError
 from emu.kernel.bpf import load
 from emu.kernel.bpf.library import Map, Programs
 from emu.kernel.handle import Handle
+from emu.memo import by_identity
 from emu.plan import render
 from emu.plan.ebpf import LAYOUTS, Layout, MapEntry, pack, unpack
 
@@ -21,14 +23,31 @@ def held(handle: Handle, file: str) -> Programs:
 
 
 def write(handle: Handle, entries: Iterable[MapEntry]) -> None:
-    """Those of the Node's own maps."""
+    """Those of the Node's own maps, those of a map in one call."""
+    keys: defaultdict[Map, list[bytes]] = defaultdict(list)
+    values: defaultdict[Map, list[bytes]] = defaultdict(list)
     for entry, layout, found in _own(handle, entries):
-        try:
-            value = pack(layout.value, entry.value, handle.indexes)
-        except KeyError as error:
-            command = render.command(handle.netns.name, entry)
-            raise KernelError(f"{command} : there is no link {error}") from None
-        found.update(pack(layout.key, entry.key, {}), value)
+        key, value = _packed(entry)
+        keys[found].append(key)
+        values[found].append(value or _with_links(handle, entry, layout))
+    for each in keys:
+        each.update_all(keys[each], values[each])
+
+
+@by_identity
+def _packed(entry: MapEntry) -> tuple[bytes, bytes]:
+    """Key and value: many Nodes have the same entry. The value is empty where it has links, which are a Node's own."""
+    layout = LAYOUTS[entry.map]
+    has_links = any(kind == "link" for _, kind in layout.value)
+    return pack(layout.key, entry.key, {}), b"" if has_links else pack(layout.value, entry.value, {})
+
+
+def _with_links(handle: Handle, entry: MapEntry, layout: Layout) -> bytes:
+    try:
+        return pack(layout.value, entry.value, handle.indexes)
+    except KeyError as error:
+        command = render.command(handle.netns.name, entry)
+        raise KernelError(f"{command} : there is no link {error}") from None
 
 
 def remove(handle: Handle, entries: Iterable[MapEntry]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
@@ -115,6 +115,14 @@ class Map:
         if _library().bpf_map_update_elem(self.fd, key, value, 0):
             raise _error(f"bpftool map update name {self.name}")
 
+    def update_all(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """In one call: BPF_MAP_UPDATE_BATCH."""
+        count = ctypes.c_uint32(len(keys))
+        assert {*map(len, keys)} == {self._key_bytes} and {*map(len, values)} == {self._value_bytes}, self.name
+        given = b"".join(keys), b"".join(values), ctypes.byref(count), None
+        if _library().bpf_map_update_batch(self.fd, *given):
+            raise _error(f"bpftool map update name {self.name}")
+
     def delete(self, key: bytes) -> None:
         """One that is not there is no error."""
         _library().bpf_map_delete_elem(self.fd, key)
@@ -140,6 +148,7 @@ def _library() -> ctypes.CDLL:
         "bpf_object__find_map_by_name": (pointer, [pointer, text]),
         "bpf_map__fd": (ctypes.c_int, [pointer]),
         "bpf_map_update_elem": (ctypes.c_int, [ctypes.c_int, text, text, ctypes.c_uint64]),
+        "bpf_map_update_batch": (ctypes.c_int, [ctypes.c_int, text, text, pointer, pointer]),
         "bpf_map_lookup_elem": (ctypes.c_int, [ctypes.c_int, text, text]),
         "bpf_map_delete_elem": (ctypes.c_int, [ctypes.c_int, text]),
         "bpf_map_get_next_key": (ctypes.c_int, [ctypes.c_int, text, text]),

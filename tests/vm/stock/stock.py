@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from proving import shell
 
-from emu.kernel import process
+from emu.kernel import process, programs
 from emu.report.text import trace_text
 from emu.testbed.facade import Testbed
 
@@ -40,3 +41,19 @@ def modules() -> set[str]:
 
 def modprobe(*words: str) -> None:
     process.run(["modprobe", *words])
+
+
+@contextmanager
+def module(*, loaded: bool) -> Iterator[None]:
+    """With ipip, or without it; afterwards as before."""
+    before = programs.has_module()
+    _have_ipip(loaded)
+    try:
+        yield
+    finally:
+        _have_ipip(before)
+
+
+def _have_ipip(loaded: bool) -> None:
+    if programs.has_module() is not loaded:
+        modprobe(*([] if loaded else ["--remove"]), "ipip")

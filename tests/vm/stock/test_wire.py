@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import ipip_lab
 import pytest
 from ipip_lab import MTU
-from stock import alone, modprobe
+from stock import alone, module
 
 from emu.capture.points import points
 from emu.capture.recorder import Recorder, opener
-from emu.kernel import process, programs
+from emu.kernel import process
 from emu.kernel.apply import Kernel
 from emu.plan.diff import diff
 from emu.plan.model import IpipBy
@@ -40,21 +39,6 @@ def test_outer_packets_are_equal_in_every_field_but_ids_and_checksums(sandbox: S
         by_module = sandbox(lambda: captured(IpipBy.MODULE))
     assert len(by_module) == 2 * (len(PINGS) + 2)  # type: ignore[arg-type]  # 3000 bytes are three packets
     assert by_ebpf == by_module
-
-
-@contextmanager
-def module(*, loaded: bool) -> Iterator[None]:
-    before = programs.has_module()
-    _have(loaded)
-    try:
-        yield
-    finally:
-        _have(before)
-
-
-def _have(loaded: bool) -> None:
-    if programs.has_module() is not loaded:
-        modprobe(*([] if loaded else ["--remove"]), "ipip")
 
 
 def captured(by: IpipBy) -> list[tuple[str, ...]]:
