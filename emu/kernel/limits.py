@@ -37,9 +37,19 @@ class Limit:
         return HostError(text, hint=self.remedy.format(need.amount + self.used))
 
 
+#: Not to be raised: net/bridge/br_private.h, BR_MAX_PORTS, of which number 0 is given to none.
+BRIDGE_PORTS = Limit(
+    name="bridge-ports",
+    what="ports of one bridge",
+    setting="the kernel's BR_MAX_PORTS",
+    granted=1023,
+    remedy="on the fabric, more switches (fabric.switches, and fabric.links between them); on a Node, fewer Pods",
+)
+
+
 def read() -> tuple[Limit, ...]:
     """Those that are to be seen from here."""
-    return (files(), *_neighbors(), *_conntrack(), *_terminals(), *_processes(), *_namespaces())
+    return (files(), *_neighbors(), *_conntrack(), *_terminals(), *_processes(), *_namespaces(), BRIDGE_PORTS)
 
 
 def minded(environment: Mapping[str, str]) -> tuple[Limit, ...]:

@@ -3,14 +3,16 @@ granted is `kernel.limits`' to know."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emu.plan.model import IPAddress, IPNetwork, NetnsKind, NetnsPlan, Plan, PodSandbox, Role
+from emu.plan.ebpf import SocketProgram, TcProgram
+from emu.plan.model import IPAddress, IpipBy, IPNetwork, NetnsKind, NetnsPlan, Plan, PodSandbox, Role
 
 FILES_FOR_THE_LAB, FILES_FOR_A_NETNS = 96, 3  # itself, a socket to change or read it, its first process
+FILES_FOR_PROGRAMS = 16  # a loaded file's maps, programs and types: as many as the largest has (emu/kernel/bpf)
 _LABS_PROCESSES = 16  # the lab's own, its servers, and programs on their way
 _LABS_NAMESPACES = 3  # the sandbox, one to look into, one to try things in
 _TIME_WAIT_S = 120  # net.netfilter.nf_conntrack_tcp_timeout_time_wait
@@ -34,18 +36,43 @@ def needs(plan: Plan) -> tuple[Need, ...]:
     places = nodes + pods + kinds[NetnsKind.ROUTER]
     machines = sum(_has_processes(space) for space in plan.netns.values()) + _LABS_NAMESPACES
     return (
-        Need("files", FILES_FOR_THE_LAB + spaces * FILES_FOR_A_NETNS, _counted(spaces, "network namespace")),
+        Need("files", _files(plan), _counted(spaces, "network namespace")),
         *(Need(f"neighbors-ipv{version}", count, everything) for version, count in sorted(neighbors(plan).items())),
         Need("conntrack", *_flows(plan)),
         Need("processes", _processes(plan), everything),
         Need("terminals", places, f"a shell in each of {places} Nodes and Pods"),
         Need("net-namespaces", spaces + _LABS_NAMESPACES, everything),
+        *(Need("bridge-ports", count, f"what is plugged into {name}") for name, count in _fullest(plan)),
         *(Need(f"{kind}-namespaces", machines, everything) for kind in ("mnt", "pid", "uts")),
     )
 
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _files(plan: Plan) -> int:
+    """eBPF programs whose maps are kept are loaded for each Node that has some, those at sockets once; a TUN device
+    lives as long as its descriptor."""
+    count = FILES_FOR_THE_LAB + len(plan.netns) * FILES_FOR_A_NETNS
+    of_lab = set()
+    for space in plan.netns.values():
+        held = {each.file for each in space.programs if isinstance(each, TcProgram) and not each.config}
+        of_lab |= {each.file for each in space.programs if isinstance(each, SocketProgram)}
+        tuns = sum(link.ipip is not None and link.ipip.by is IpipBy.EBPF for link in space.links)
+        count += len(held) * FILES_FOR_PROGRAMS + tuns
+    return count + len(of_lab) * FILES_FOR_PROGRAMS
+
+
+def _fullest(plan: Plan) -> Iterator[tuple[str, int]]:
+    """The bridge with most ports, if there is one."""
+    ports = Counter(
+        link.master if space.kind is NetnsKind.FABRIC else f"{space.name}'s {link.master}"
+        for space in plan.netns.values()
+        for link in space.links
+        if link.master
+    )
+    yield from ports.most_common(1)
 
 
 # -- neighbors ----------------------------------------------------------------------------------------------------
@@ -118,10 +145,20 @@ def _next_hops(space: NetnsPlan) -> set[IPAddress]:
 
 
 def _ports(space: NetnsPlan, plan: Plan) -> set[IPAddress]:
-    """The Pods behind a Node's bridge."""
-    behind = (link.peer[0] for link in space.links if link.master and link.peer and link.role is Role.HOST_VETH)
-    pods = (plan.netns[name] for name in behind if name in plan.netns)
-    return {each.address.ip for pod in pods for each in pod.addresses}
+    """The Pods behind a Node's bridge, by those of their addresses that it is in one network with. In an overlay
+    network's own netns nothing runs that would talk to them."""
+    if space.kind is NetnsKind.NETWORK:
+        return set()
+    networks: defaultdict[str, list[IPNetwork]] = defaultdict(list)
+    for each in space.addresses:
+        networks[each.dev].append(each.address.network)
+    return {
+        each.address.ip
+        for link in space.links
+        if link.master and link.peer and link.role is Role.HOST_VETH and link.peer[0] in plan.netns
+        for each in plan.netns[link.peer[0]].addresses
+        if any(each.address.ip in network for network in networks[link.master])
+    }
 
 
 # -- flows, processes ---------------------------------------------------------------------------------------------

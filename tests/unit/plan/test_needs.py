@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from emu import planners
@@ -9,7 +11,7 @@ from emu.api import images, load, topologyfile
 from emu.api.objects import key_of
 from emu.cluster import resolve
 from emu.plan.model import Plan
-from emu.plan.needs import needs, neighbors
+from emu.plan.needs import FILES_FOR_PROGRAMS, needs, neighbors
 
 NOW = "2000-01-01T00:00:00Z"
 POD = """
@@ -27,7 +29,16 @@ spec:
 PROBE = "readinessProbe: {httpGet: {path: /, port: 80}, periodSeconds: 10}"
 
 
-def plan(mode: str, nodes: int, pods: int, *, more: str = "", image: str = "nginxdemos/hello", extra: str = "") -> Plan:
+def plan(
+    mode: str,
+    nodes: int,
+    pods: int,
+    *,
+    more: str = "",
+    image: str = "nginxdemos/hello",
+    extra: str = "",
+    ipip_module: bool = True,
+) -> Plan:
     """So many Pods on each Node, and nothing else: no cluster DNS."""
     text = f"name: x\nnodes: {nodes}\ncni: {mode}\ndns: {{replicas: 0}}\n{extra}"
     topology = topologyfile.parse(text, "topology.yaml", planners.check)
@@ -38,7 +49,8 @@ def plan(mode: str, nodes: int, pods: int, *, more: str = "", image: str = "ngin
     ]
     objects = load.parse_manifests("".join(each), "pods.yaml").objects
     registry = images.load_registry(topology.images)
-    return planners.build(resolve.resolve(topology, {key_of(obj): obj for obj in objects}, registry, NOW))
+    cluster = resolve.resolve(topology, {key_of(obj): obj for obj in objects}, registry, NOW)
+    return planners.build(replace(cluster, ipip_module=ipip_module))
 
 
 def amount(limit: str, of: Plan) -> int:
@@ -76,6 +88,29 @@ def test_files_and_namespaces_are_counted_by_network_namespace() -> None:
     assert amount("files", of) == 96 + 3 * spaces
     assert amount("net-namespaces", of) == spaces + 3
     assert amount("terminals", of) == 2 + 6
+
+
+def test_programs_that_a_node_keeps_the_maps_of_are_open_files() -> None:
+    """Those at sockets are loaded once; a tunnel that is a TUN device is one."""
+    flannel, cilium, ipip = (amount("files", plan(mode, 4, 1)) for mode in ("flannel-vxlan", "cilium", "calico-ipip"))
+    assert cilium - flannel == (4 + 1) * FILES_FOR_PROGRAMS
+    assert flannel == ipip == 96 + 3 * 9
+    assert amount("files", plan("calico-ipip", 4, 1, ipip_module=False)) == ipip + 4
+
+
+def test_in_a_swarm_a_container_is_a_neighbor_by_each_of_its_networks_once() -> None:
+    """On a Node: its two containers by docker_gwbridge, and the other Node. A container: docker_gwbridge. In the
+    overlay network's own namespace nothing runs, and its link's entries are permanent."""
+    assert neighbors(plan("docker-swarm", 2, 2)) == {4: 2 * (2 + 1) + 4}
+
+
+@pytest.mark.parametrize(
+    ("mode", "where", "ports"),
+    [("vm", "fabric", 3 + 3 * 5), ("flannel-vxlan", "node1's cni0", 5), ("calico-bgp", "fabric", 3)],
+)
+def test_the_fullest_bridge_is_told(mode: str, where: str, ports: int) -> None:
+    need = next(each for each in needs(plan(mode, 3, 5)) if each.limit == "bridge-ports")
+    assert (need.what, need.amount) == (f"what is plugged into {where}", ports)
 
 
 def test_only_what_runs_programs_has_processes_and_namespaces_of_its_own() -> None:
