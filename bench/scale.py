@@ -39,6 +39,7 @@ class Scaled:
     apply_cpu_s: float = 0
     ready_s: float = 0
     ready_cpu_s: float = 0
+    children_s: float = 0  # of CPUs: programs of others that have run and ended
     laps: dict[str, float] | None = None
 
     @property
@@ -96,6 +97,7 @@ def scaled(mode: str, nodes: int, pods: int, *, whole: bool) -> Scaled:
         apply_cpu_s=min(cost.cpu_s for cost in applied),
         ready_s=lab.get("ready_s", 0),
         ready_cpu_s=lab.get("user_s", 0) + lab.get("system_s", 0),
+        children_s=lab.get("children_s", 0),
         laps=lab.get("laps"),
     )
 
@@ -124,7 +126,7 @@ def line(of: Scaled) -> str:
         f"{of.ratio:4.2f}x ({of.cpu_ratio:.2f}x) ≤ {AIM:g}x {verdict(of)}"
     )
     if of.ready_s:
-        told += f"  whole lab {of.ready_s:5.1f} s ({of.ready_cpu_s:.1f} of CPUs)"
+        told += f"  whole lab {of.ready_s:5.1f} s ({of.ready_cpu_s:.1f} of CPUs, {of.children_s:.1f} by programs)"
     for whose, lap, limit_s in APART:
         seconds = (of.laps or {}).get(lap, 0)
         if seconds > 0.01:
