@@ -65,26 +65,34 @@ def test_the_table_and_the_json_tell_the_same():
 
 
 def test_by_hand_is_judged_by_the_ratio_of_rounds_and_shows_their_spread():
-    def case(*pairs):
-        return byhand.Case(ours=None, hand=None, address="", samples=[byhand.Sample(*pair) for pair in pairs])
-
     cases = {
-        "bridge": case((60, 100), (100, 100), (140, 100)),
-        "route": case((99, 100), (96, 100), (101, 100)),
-        "tunnel": case((90, 100), (89, 100), (91, 100)),
+        "cni0": case((60, 100), (100, 100), (140, 100)),
+        "calico-bgp": case((99, 100), (96, 100), (101, 100)),
+        "canal": case((90, 100), (89, 100), (91, 100)),
     }
-    bridge, route, tunnel = byhand.text(cases, 0.5).splitlines()[1:]
-    assert "ratio 1.00 (0.60–1.40)  within 5%: not to be told" in bridge
-    assert "ratio 0.99 (0.96–1.01)  within 5%: met" in route
-    assert "ratio 0.90 (0.89–0.91)  within 5%: MISSED" in tunnel
+    bridge, route, tunnel, none = byhand.text(cases, {"calico-ipip": "no ipip"}, 0.5).splitlines()[1:]
+    assert "ratio 1.00 (0.60–1.40)" in bridge and "within 5%: not to be told" in bridge
+    assert "ratio 0.99 (0.96–1.01)" in route and route.endswith("within 5%: met")
+    assert "ratio 0.90 (0.89–0.91)" in tunnel and tunnel.endswith("within 5%: MISSED")
+    assert none.split() == ["tunnel", "calico-ipip", "cannot:", "no", "ipip"]
+
+
+def test_where_throughput_cannot_tell_what_a_second_of_processors_carried_does():
+    steady = case((60, 100, 0.6, 1.0), (100, 100, 1.0, 1.0), (140, 100, 1.4, 1.0))
+    worse = case((60, 100, 1.2, 1.0), (100, 100, 2.0, 1.0), (140, 100, 2.8, 1.0))
+    assert byhand.verdict(steady) == "met, by processors' time"
+    assert byhand.verdict(worse) == "MISSED, by processors' time"
+
+
+def case(*rounds):
+    samples = [byhand.Sample(*each[:2], *(each[2:] or (1.0, 1.0))) for each in rounds]
+    return byhand.Case(ours=None, hand=None, address="", samples=samples)
 
 
 def test_scale_tells_what_missed_its_aim_and_what_cannot_be():
-    made = scale.Scaled(
-        mode="calico-bgp", objects=9, floor_s=1, apply_s=3.1, ready_s=30, laps={"up: daemons awaited": 21}
-    )
-    assert "3.10x ≤ 3x MISSED" in scale.line(made)
-    assert "BGP's 21.0 s of it ≤ 20 s MISSED" in scale.line(made)
+    made = scaled(apply_s=3.1, apply_cpu_s=3.1, ready_s=30, laps={"up: daemons awaited": 21})
+    assert "3.10x (3.10x) ≤ 3x MISSED" in scale.line(made)
+    assert scale.line(made).endswith("of it BGP 21.0 s ≤ 20 s MISSED")
     assert scale.line(scale.Scaled(mode="x", why_not="no such thing")).split() == [
         "x",
         "cannot:",
@@ -92,3 +100,18 @@ def test_scale_tells_what_missed_its_aim_and_what_cannot_be():
         "such",
         "thing",
     ]
+
+
+def test_a_clock_that_tells_of_others_is_not_believed_but_processors_time_is():
+    assert scale.verdict(scaled(apply_s=4, apply_cpu_s=2, others=0.5)).startswith("by the CPUs' time")
+    assert scale.verdict(scaled(apply_s=4, apply_cpu_s=2, others=0.0)) == "MISSED"
+    assert scale.verdict(scaled(apply_s=4, apply_cpu_s=4, others=0.5)) == "MISSED"
+
+
+def scaled(**given):
+    return scale.Scaled(mode="calico-bgp", objects=9, floor_s=1, floor_cpu_s=1, **given)
+
+
+def test_a_mode_that_cannot_be_measured_keeps_no_other_from_it():
+    found = scale.attempted("nonsense", 2, 5, whole=False)
+    assert "nonsense, which is no mode" in found.why_not

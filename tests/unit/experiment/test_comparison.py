@@ -27,7 +27,11 @@ LINK = '[{"mtu": 1450, "qdisc": "noqueue", "stats64": {"tx": {"bytes": 98, "pack
 IPERF = json.dumps(
     {
         "intervals": [{"sum": {"bits_per_second": 4e9}}, {"sum": {"bits_per_second": 2e9}}],
-        "end": {"sum_received": {"bits_per_second": 3e9}, "sum_sent": {"retransmits": 7}},
+        "end": {
+            "sum_received": {"bits_per_second": 3e9},
+            "sum_sent": {"retransmits": 7},
+            "cpu_utilization_percent": {"host_total": 60.0, "remote_total": 30.0},
+        },
     }
 )
 SAYS = {
@@ -145,6 +149,7 @@ def test_overhead_is_what_the_captured_frames_differ_by(topology: str, more: int
 def test_iperf3_is_read_as_the_receiver_has_it() -> None:
     stream = parsed_throughput(IPERF)
     assert (stream.mbit, stream.tenths_mbit, stream.retransmissions) == (3000.0, (4000.0, 2000.0), 7)
+    assert stream.processors == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("mode", [each.NAME for each in MODES])
