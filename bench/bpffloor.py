@@ -15,7 +15,7 @@ from functools import cache
 from emu.kernel import netlink_tc, sockets
 from emu.kernel.bpf import library, load
 from emu.kernel.netlink import Request
-from emu.kernel.programs import _PROTOCOLS, _WHERE
+from emu.kernel.programs import PROTOCOLS, WHERE
 from emu.plan.ebpf import LAYOUTS, MapEntry, SocketProgram, pack
 from emu.plan.model import NetnsPlan, TcProgram
 
@@ -99,7 +99,7 @@ def filters(programs: Iterable[TcProgram], held: Mapping[str, Objects], indexes:
         yield netlink_tc.clsact(indexes[dev])
     for each in together:
         fd = held[each.file].programs[each.name]
-        yield netlink_tc.bpf(indexes[each.dev], _WHERE[each.where], _PROTOCOLS[each.protocol], fd, each.name)
+        yield netlink_tc.bpf(indexes[each.dev], WHERE[each.where], PROTOCOLS[each.protocol], fd, each.name)
 
 
 def tc(space: NetnsPlan) -> list[TcProgram]:

@@ -20,8 +20,8 @@ from emu.plan import render
 from emu.plan.ebpf import SocketProgram
 from emu.plan.model import Changes, IpipBy, Link, TcProgram
 
-_WHERE = {"ingress": netlink_tc.INGRESS, "egress": netlink_tc.EGRESS}
-_PROTOCOLS = {"all": netlink_tc.ETH_P_ALL, "ip": netlink_tc.ETH_P_IP}
+WHERE = {"ingress": netlink_tc.INGRESS, "egress": netlink_tc.EGRESS}
+PROTOCOLS = {"all": netlink_tc.ETH_P_ALL, "ip": netlink_tc.ETH_P_IP}
 MODULE = "/sys/module/ipip"
 DROP = "drop"  # the program, and its file
 ROOT = "run emu as root"
@@ -90,7 +90,7 @@ def attach(handle: Handle, programs: Sequence[TcProgram]) -> None:
 
 def removal(handle: Handle, program: TcProgram) -> Request:
     """KeyError when its link is gone."""
-    return netlink_tc.delete(handle.indexes[program.dev], _WHERE[program.where], _PROTOCOLS[program.protocol])
+    return netlink_tc.delete(handle.indexes[program.dev], WHERE[program.where], PROTOCOLS[program.protocol])
 
 
 def there(handle: Handle, planned: Sequence[TcProgram | SocketProgram]) -> Iterator[TcProgram]:
@@ -98,7 +98,7 @@ def there(handle: Handle, planned: Sequence[TcProgram | SocketProgram]) -> Itera
     for program in planned:
         if isinstance(program, SocketProgram) or program.dev not in handle.indexes:
             continue
-        for found in netlink_tc.filters(handle.connection, handle.indexes[program.dev], _WHERE[program.where]):
+        for found in netlink_tc.filters(handle.connection, handle.indexes[program.dev], WHERE[program.where]):
             same = found.name == program.name
             yield program if same else TcProgram(dev=program.dev, where=program.where, file="", name=found.name)
             break
@@ -147,5 +147,5 @@ def _link(handle: Handle, program: TcProgram, name: str) -> int:
 
 
 def _filter(indexes: Mapping[str, int], program: TcProgram, fd: int) -> Request:
-    where, protocol = _WHERE[program.where], _PROTOCOLS[program.protocol]
+    where, protocol = WHERE[program.where], PROTOCOLS[program.protocol]
     return netlink_tc.bpf(indexes[program.dev], where, protocol, fd, program.name)
