@@ -256,7 +256,7 @@ class Kernel:
         for plan in [plan for plan in plans if plan.kind is NetnsKind.FABRIC]:
             handle = self._handles[plan.name] = Handle(netns.current(plan.name))
             handle.refresh()
-            sysctls.write(plan.name, newborn.early(plan), self._procfs)
+            sysctls.write(plan.name, newborn.first(plan), self._procfs)
             plans.remove(plan)
         if plans:
             self._newborn = self._newborn or newborn.probe()
@@ -321,7 +321,8 @@ class Kernel:
     def _fill(self, change: NetnsChange, first: Sequence[Act], born: bool) -> str:
         """Returns what is to be logged: a thousand threads' turns at the log would take longer than their work."""
         handle = self._handles[change.name]
-        late = [v for v in change.added if isinstance(v, Sysctl) and not (born and newborn.is_early(v))]
+        new = change.new if born else None
+        late = [v for v in change.added if isinstance(v, Sysctl) and not (new and newborn.is_first(v, new))]
         if late:
             with netns.entered(handle.netns):
                 sysctls.write(change.name, late, self._procfs)

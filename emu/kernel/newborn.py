@@ -11,7 +11,7 @@ from emu.kernel.handle import Handle
 from emu.kernel.netns import Netns
 from emu.names import FABRIC_NETNS
 from emu.plan import diff, render
-from emu.plan.model import NetnsPlan, Sysctl
+from emu.plan.model import NetnsKind, NetnsPlan, Sysctl
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def create(plans: Sequence[NetnsPlan], newborn: Handle, made: dict[str, Handle],
         plan = next(queue)
         handle = made[plan.name] = Handle(new, dict(newborn.indexes), newborn.next_index)
         handle.open_here()
-        sysctls.write(plan.name, early(plan), procfs)
+        sysctls.write(plan.name, first(plan), procfs)
 
     log.info("%s", "\n".join([render.command(FABRIC_NETNS, plan) for plan in plans]))
     netns.create_all([plan.name for plan in plans], inside)
@@ -38,10 +38,14 @@ def probe() -> Handle:
     return handle
 
 
-def early(plan: NetnsPlan) -> list[Sysctl]:
-    return [sysctl for sysctl in plan.sysctls if is_early(sysctl)]
+def first(plan: NetnsPlan) -> list[Sysctl]:
+    """What is set before any link is made."""
+    return [sysctl for sysctl in plan.sysctls if is_first(sysctl, plan)]
 
 
-def is_early(sysctl: Sysctl) -> bool:
-    """Those that name no link but `lo`, which is there already: the links made later inherit `default`."""
-    return diff.link_of(sysctl) in ("", "lo")
+def is_first(sysctl: Sysctl, plan: NetnsPlan) -> bool:
+    """Those that name no link but `lo`, which is there already: the links made later inherit `default`. In a Pod's
+    namespace, one for which the kernel wants its lock of all links has time until they are there: a thread that waits
+    for it would meanwhile make none of the other thousand."""
+    has_time = plan.kind is NetnsKind.POD and sysctls.locks_links(sysctl.key)
+    return diff.link_of(sysctl) in ("", "lo") and not has_time

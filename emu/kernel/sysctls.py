@@ -92,9 +92,11 @@ def _parts(key: str) -> tuple[str, str]:
     return "/".join(("sys", *directory)), name
 
 
-def _of_links(key: str) -> bool:
-    """Whether the kernel may want its lock of all links for it."""
-    return ".conf." in key or key == "net.ipv4.ip_forward"
+def locks_links(key: str) -> bool:
+    """Whether the kernel wants its lock of all links for it, or may. Source: addrconf_disable_ipv6,
+    addrconf_fixup_forwarding, devinet_sysctl_forward."""
+    last = key.rpartition(".")[2]
+    return last in ("disable_ipv6", "forwarding", "ip_forward") and ".default." not in key
 
 
 def write(netns: str, sysctls: Iterable[Sysctl], procfs: Procfs | None = None) -> None:
@@ -104,7 +106,7 @@ def write(netns: str, sysctls: Iterable[Sysctl], procfs: Procfs | None = None) -
             try:
                 fd = opener.open(sysctl.key, os.O_WRONLY)
                 try:
-                    with RTNL if _of_links(sysctl.key) else nullcontext():
+                    with RTNL if locks_links(sysctl.key) else nullcontext():
                         os.write(fd, sysctl.value.encode())
                 finally:
                     os.close(fd)
