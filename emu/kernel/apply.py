@@ -286,16 +286,19 @@ class Kernel:
             ThreadPoolExecutor(max_workers=1 + cores, thread_name_prefix="apply") as pool,
         ):
             there = self._creation(creators, [change.new for change in turns if change.name in born and change.new])
-            nodes = [change for change in changes if change.name in self._handles]
-            rules = pool.submit(self._restore, [change for change in nodes if change.name in born], new.iptables)
+            later = [change for change in changes if change.name in there]
+            sooner = [change for change in changes if change.name in born and change.name not in there]
+            rules = [pool.submit(self._restore, sooner, new.iptables)]
             filled = []
             for change in turns:
                 for name in {change.name, *_peers(change)} & there.keys():
                     there[name].result()
                 filled.append(pool.submit(self._fill, change, maker.make(change), change.name in born))
+            rules.append(pool.submit(self._restore, later, new.iptables))
         if said := "\n".join(filter(None, [future.result() for future in filled])):
             log.info("%s", said)
-        rules.result()
+        for future in rules:
+            future.result()
         for change in changes:
             self.sockets.write(change.name, [value for value in change.added if isinstance(value, MapEntry)])
             self.sockets.attach(value for value in change.added if isinstance(value, SocketProgram))

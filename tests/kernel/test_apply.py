@@ -14,6 +14,7 @@ import pytest
 from emu.errors import KernelError
 from emu.kernel import process
 from emu.kernel.apply import Kernel
+from emu.netfilter.model import Chain, Rule, Table
 from emu.plan import diff
 from emu.plan.model import Address, Changes, NetnsKind, NetnsPlan, Plan, Role, Route, Sysctl
 
@@ -102,6 +103,21 @@ def test_every_namespace_has_its_own_sysctls_however_many_there_are(sandbox):
     def inside():
         kernel = up(plan)
         return [name for name, space in many.items() if kernel.read(space).sysctls != space.sysctls]
+
+    assert sandbox(inside) == []
+
+
+def test_rules_of_a_pods_own_are_there_when_it_is(sandbox):
+    marking = Table(4, "mangle", (Chain("OUTPUT", (Rule((), "MARK", "--set-xmark 0x7/0xffffffff"),), "ACCEPT"),))
+    plan = lab.plan(pods=40)
+    pods = {
+        name: replace(space, tables=(marking,)) for name, space in plan.netns.items() if space.kind is NetnsKind.POD
+    }
+    plan = replace(plan, netns={**plan.netns, **pods})
+
+    def inside():
+        kernel = up(plan)
+        return [name for name, space in pods.items() if "0x7" not in str(kernel.read(space).tables)]
 
     assert sandbox(inside) == []
 
