@@ -173,4 +173,5 @@ def test_every_hop_of_a_service_has_its_cause_from_the_kernel(sandbox: Sandbox) 
     hops = sandbox(run)
     assert isinstance(hops, list)
     assert [place for place, causes in hops if not causes] == []
-    assert {kind for _, causes in hops for kind in causes} == set(CauseKind) - {CauseKind.TUNNEL, CauseKind.EBPF}
+    absent = {CauseKind.TUNNEL, CauseKind.EBPF, CauseKind.IPVS}
+    assert {kind for _, causes in hops for kind in causes} == set(CauseKind) - absent
