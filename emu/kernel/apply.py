@@ -1,10 +1,11 @@
 """The kernel side of a plan: applies changes, reads back what is there, releases what it made.
 
 Order: netfilter of what stays, so that nothing is sent any more to what goes; what goes, first rules and routes, then
-links, then namespaces; new namespaces with the sysctls that later links inherit; links (fabric, nodes, Pods: each needs
-those before it); the links' own sysctls; addresses, routes, neighbors, forwarding entries; beside all these, netfilter
-of what is new; daemons at the end, and CNI plugins, which are told first of what goes. A link is born up, but nothing
-is sent: addresses come after, and IPv6 is switched off before where the plan does so.
+links, then namespaces; new namespaces with the sysctls that later links inherit, the Pods' beside what follows for
+others; links (fabric, nodes, Pods: each needs those before it); the links' own sysctls; addresses, routes, neighbors,
+forwarding entries; beside all these, netfilter of what is new; daemons at the end, and CNI plugins, which are told
+first of what goes. A link is born up, but nothing is sent: addresses come after, and IPv6 is switched off before where
+the plan does so.
 """
 
 from __future__ import annotations

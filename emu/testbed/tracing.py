@@ -102,7 +102,7 @@ def _told(observed: Path, told: str | None, prediction: Prediction) -> Path:
     """What the sender's kernel says over lo of a packet that was seen nowhere. Where a program refuses the connect
     there is no packet: the same words are its own."""
     wanted = any(path.reply and path.reply.reason == NO_HOST for path in prediction.paths)
-    refused = any(path.forward.verdict is Verdict.REJECTED and path.reply is None for path in prediction.paths)
+    refused = observed.forward.verdict is Verdict.REJECTED
     if observed.forward.hops or observed.reply or told is None or refused or not (told or wanted):
         return observed
     return replace(observed, reply=Leg(hops=(), verdict=Verdict.DELIVERED if told else Verdict.DROPPED, reason=told))
