@@ -25,10 +25,11 @@ from emu.errors import InputError
 
 #: The API server refuses the first three; the lease namespace it would make again at once.
 PERMANENT_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
+FINISHED = ("Succeeded", "Failed")
 
 
 def is_finished(pod: Pod) -> bool:
-    return pod.status.phase in ("Succeeded", "Failed")
+    return pod.status.phase in FINISHED
 
 
 def is_terminating(obj: KubeObject) -> bool:
@@ -37,11 +38,14 @@ def is_terminating(obj: KubeObject) -> bool:
 
 def is_active(pod: Pod) -> bool:
     """Counts as a replica: neither finished nor on its way out."""
-    return not pod.metadata.deletion_timestamp and not is_finished(pod)
+    return not (pod.metadata.deletion_timestamp or pod.status.phase in FINISHED)
 
 
 def is_ready(pod: Pod) -> bool:
-    return any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions)
+    for condition in pod.status.conditions:
+        if condition.type == "Ready":
+            return condition.status == "True"
+    return False
 
 
 def with_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:

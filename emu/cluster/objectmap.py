@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from operator import is_
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -20,15 +21,31 @@ AT_ONCE = 4  # mappings that are looked at in turn: passes hand one on until one
 
 
 def of_kind(objects: Objects, kind: type[Kind]) -> Iterator[Kind]:
-    return iter(_by_kind(objects).get(kind, ()))  # type: ignore[arg-type]
+    return iter(all_of(objects, kind))
+
+
+def all_of(objects: Objects, kind: type[Kind]) -> Sequence[Kind]:
+    """In order; the same sequence as long as nothing of that kind changes."""
+    return _by_kind(objects).get(kind, ())  # type: ignore[arg-type, return-value]
 
 
 @partial(by_identity, size=AT_ONCE)
-def _by_kind(objects: Objects) -> Mapping[type[KubeObject], list[KubeObject]]:
+def _by_kind(objects: Objects) -> Mapping[type[KubeObject], Sequence[KubeObject]]:
     found: dict[type[KubeObject], list[KubeObject]] = {}
     for obj in objects.values():
         found.setdefault(type(obj), []).append(obj)
-    return found
+    return {kind: _met_before(kind, objs) for kind, objs in found.items()}
+
+
+_latest: dict[type[KubeObject], Sequence[KubeObject]] = {}
+
+
+def _met_before(kind: type[KubeObject], objs: Sequence[KubeObject]) -> Sequence[KubeObject]:
+    latest = _latest.get(kind, ())
+    if len(latest) == len(objs) and all(map(is_, latest, objs)):
+        return latest
+    _latest[kind] = objs
+    return objs
 
 
 def changed(objects: Objects, puts: Iterable[KubeObject] = (), deletes: Iterable[Key] = ()) -> Objects:
@@ -53,17 +70,24 @@ def differences(old: Objects, new: Objects) -> tuple[tuple[KubeObject, ...], tup
     return tuple(unseen(new, old)), tuple(key for key in old if key not in new)
 
 
-@partial(by_identity, size=2 * AT_ONCE)
 def by_owner(objects: Objects, kind: type[Kind]) -> Mapping[str, list[Kind]]:
     """Objects of a kind, in order, by the uid of their controller; "" for those without."""
+    return _owned(all_of(objects, kind))
+
+
+@partial(by_identity, size=2 * AT_ONCE)
+def _owned(objs: Sequence[Kind]) -> Mapping[str, list[Kind]]:
     owned: dict[str, list[Kind]] = {}
-    for obj in of_kind(objects, kind):
+    for obj in objs:
         owned.setdefault(owner_uid(obj), []).append(obj)
     return owned
 
 
 def owner_uid(obj: KubeObject) -> str:
-    return next((ref.uid for ref in obj.metadata.owner_references if ref.controller), "")
+    for reference in obj.metadata.owner_references:
+        if reference.controller:
+            return reference.uid
+    return ""
 
 
 def in_turn(objs: Iterable[Kind]) -> list[Kind]:

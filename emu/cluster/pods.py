@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
+from operator import attrgetter
 
 from emu.api import conflist
 from emu.api.images import Image, find, program_for
@@ -47,10 +48,11 @@ def joining(topology: Topology, objects: Objects, registry: Registry) -> tuple[P
             what = f"annotation {ANNOTATION}: no plugin of the conflist has the capability ips, as host-local may have"
             raise InputError(what, subject=subject(pod))
     made = (_from_object(topology, registry, _NOTHING_SEEN, pod) for pod in found)
-    return tuple(sorted(made, key=lambda pod: (pod.namespace, pod.name)))
+    return tuple(sorted(made, key=_NAMES))
 
 
 _NOTHING_SEEN: Mapping[str, str] = {}
+_NAMES = attrgetter("namespace", "name")
 
 
 def pods(topology: Topology, objects: Objects, registry: Registry, previous: Cluster | None) -> tuple[Pod, ...]:
@@ -70,7 +72,7 @@ def pods(topology: Topology, objects: Objects, registry: Registry, previous: Clu
                 now_seen[wanted] = environment.seen_by(objects, wanted[0], links=wanted[1])
             services = now_seen[wanted]
         made.append(_from_object(topology, registry, services, pod))
-    return tuple(sorted(made, key=lambda pod: (pod.namespace, pod.name)))
+    return tuple(sorted(made, key=_NAMES))
 
 
 @by_identity

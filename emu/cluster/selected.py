@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from emu.api.objects import Labels, Objects, Pod
-from emu.cluster.objectmap import AT_ONCE, of_kind
+from emu.cluster.objectmap import AT_ONCE, all_of
 from emu.cluster.selectors import has_all
 from emu.memo import by_identity
 
@@ -13,9 +13,9 @@ from emu.memo import by_identity
 class Selected:
     """Pods by namespace and label. A selector looks only at the fewest Pods one of its labels leaves."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, pods: Sequence[Pod]) -> None:
         self._pods: dict[tuple[str, str, str], list[Pod]] = {}
-        for pod in of_kind(objects, Pod):
+        for pod in pods:
             for label, value in pod.metadata.labels.items():
                 self._pods.setdefault((pod.metadata.namespace, label, value), []).append(pod)
 
@@ -25,4 +25,8 @@ class Selected:
         return some if len(selector) == 1 else [pod for pod in some if has_all(selector, pod.metadata.labels)]
 
 
-of = by_identity(Selected, size=AT_ONCE)
+_selected = by_identity(Selected, size=AT_ONCE)
+
+
+def of(objects: Objects) -> Selected:
+    return _selected(all_of(objects, Pod))

@@ -21,8 +21,9 @@ def delta(old: Table | None, new: Table | None) -> str:
 
     A chain that differs is written whole: declaring one's own chain empties it, a built-in one needs `-F`. All of
     one table is one transaction, so no packet sees a chain half filled. Stale chains are emptied, then deleted."""
-    before = {chain.name: chain for chain in old.chains} if old else {}
-    after = {chain.name: chain for chain in new.chains} if new else {}
+    same = set(map(id, old.chains)) & set(map(id, new.chains)) if old and new else set()
+    before = {chain.name: chain for chain in old.chains if id(chain) not in same} if old else {}
+    after = {chain.name: chain for chain in new.chains if id(chain) not in same} if new else {}
     builtin = BUILTIN[(new or old or Table(4, "filter")).name]
     stale = [Chain(name) for name in before if name not in after and name not in builtin]
     emptied = [Chain(name, (), "ACCEPT") for name in before if name in builtin and name not in after]

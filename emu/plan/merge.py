@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import chain as flattened
+from operator import attrgetter
 from typing import Any
 
 from emu.errors import PlanError
@@ -45,6 +46,7 @@ JOINED = (
     "files",
     "expected",
 )
+_ALL_JOINED = attrgetter(*JOINED)
 SINGLE = ("foreign", "attachment", "pod")  # one piece has it, or none
 
 
@@ -57,18 +59,36 @@ def merge(fragments: Iterable[Fragment]) -> dict[str, NetnsPlan]:
             parts.setdefault(fragment.netns, []).append(fragment.part)
         else:
             pieces.setdefault(fragment.name, []).append(fragment)
-    return {name: _netns(name, tuple(of_one), tables(tuple(parts.get(name, ())))) for name, of_one in pieces.items()}
+    return {
+        name: _netns(name, name, tuple(of_one), tables(tuple(parts[name])))
+        if name in parts
+        else _joined(name, tuple(of_one))
+        for name, of_one in pieces.items()
+    }
 
 
-def _join(pieces: tuple[NetnsPlan, ...], merged: tuple[Table, ...]) -> NetnsPlan:
-    if len(pieces) == 1 and not merged:
+def _with_tables(name: str, pieces: tuple[NetnsPlan, ...], merged: tuple[Table, ...]) -> NetnsPlan:
+    joined = _joined(name, pieces)
+    return replace(joined, tables=merged) if merged else joined
+
+
+def _join(pieces: tuple[NetnsPlan, ...]) -> NetnsPlan:
+    if len(pieces) == 1:
         return pieces[0]
-    joined: dict[str, Any] = {name: tuple(flattened.from_iterable(getattr(p, name) for p in pieces)) for name in JOINED}
+    joined: dict[str, Any] = dict(zip(JOINED, map(_one, zip(*map(_ALL_JOINED, pieces), strict=True)), strict=True))
     only: dict[str, Any] = {name: next(filter(None, (getattr(p, name) for p in pieces)), None) for name in SINGLE}
-    return replace(pieces[0], tables=merged, **joined, **only)
+    return replace(pieces[0], **joined, **only)
 
 
-_netns: Memo[NetnsPlan] = Memo(_join, size=1 << 14)
+def _one(parts: tuple[tuple[object, ...], ...]) -> tuple[object, ...]:
+    """Of most values only one piece has any, of many none."""
+    some = [part for part in parts if part]
+    return some[0] if len(some) == 1 else tuple(flattened.from_iterable(some))
+
+
+#: In two steps: when only rules change, the rest is not put together again.
+_joined: Memo[NetnsPlan] = Memo(_join, size=1 << 14)
+_netns: Memo[NetnsPlan] = Memo(_with_tables, size=1 << 14)
 
 
 def tables(parts: tuple[RulesetPart, ...]) -> tuple[Table, ...]:

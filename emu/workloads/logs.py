@@ -17,15 +17,16 @@ class Logs:
         self._directory = directory
 
     def path(self, pod: PodSandbox, container: str, restarts: int) -> Path:
-        return self._of(pod) / container / f"{restarts}.log"
+        return Path(self._of(pod), container, _name(restarts))
 
     def open(self, pod: PodSandbox, container: str, restarts: int) -> int:
         """A descriptor to append to; it is the caller's."""
-        path = self.path(pod, container, restarts)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if restarts >= KEPT:
             self.path(pod, container, restarts - KEPT).unlink(missing_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        directory = os.path.join(self._of(pod), container)
+        os.makedirs(directory, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        return os.open(os.path.join(directory, _name(restarts)), flags, 0o600)
 
     def find(self, pod: PodSandbox, container: str, restarts: int, *, previous: bool) -> Path:
         """The log of the current run or the one before. Raises InputError in kubectl's words."""
@@ -38,5 +39,9 @@ class Logs:
     def remove(self, pod: PodSandbox) -> None:
         shutil.rmtree(self._of(pod), ignore_errors=True)
 
-    def _of(self, pod: PodSandbox) -> Path:
-        return self._directory / f"{pod.namespace}_{pod.name}_{pod.uid}"
+    def _of(self, pod: PodSandbox) -> str:
+        return os.path.join(self._directory, f"{pod.namespace}_{pod.name}_{pod.uid}")
+
+
+def _name(restarts: int) -> str:
+    return f"{restarts}.log"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from emu.api.objects import Condition, ContainerStatus
 
@@ -15,7 +16,12 @@ Statuses = Sequence[ContainerStatus]
 
 def stamp(when: float) -> str:
     """RFC 3339, whole seconds, UTC, as in every Kubernetes object."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+    return _written(int(when))
+
+
+@lru_cache(maxsize=16)
+def _written(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
 def phase(restart_policy: str, init: Statuses, main: Statuses) -> str:
@@ -57,6 +63,12 @@ def _condition(kind: str, value: tuple[str, str, str], before: Mapping[str, Cond
     status, reason, message = value
     old = before.get(kind)
     since = old.last_transition_time if old and old.status == status else stamp(now)
+    return _of(kind, status, reason, message, since)
+
+
+@lru_cache(maxsize=1024)
+def _of(kind: str, status: str, reason: str, message: str, since: str) -> Condition:
+    """Pods that started in the same second share theirs."""
     return Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)
 
 

@@ -38,15 +38,15 @@ def _once(objects: Objects, now: str) -> Objects:
 
 
 def _is_orphan(meta: ObjectMeta, objects: Objects) -> bool:
-    return any(_is_gone(objects.get((ref.kind, meta.namespace, ref.name)), ref.uid) for ref in meta.owner_references)
+    for ref in meta.owner_references:
+        owner = objects.get((ref.kind, meta.namespace, ref.name))
+        if owner is None or (ref.uid and owner.metadata.uid != ref.uid):
+            return True
+    return False
 
 
 def _is_ending(namespace: KubeObject) -> bool:
     return is_terminating(namespace) and namespace.metadata.name not in PERMANENT_NAMESPACES
-
-
-def _is_gone(owner: KubeObject | None, uid: str) -> bool:
-    return owner is None or bool(uid and owner.metadata.uid != uid)
 
 
 def _is_terminating_without_node(obj: KubeObject) -> bool:
