@@ -31,6 +31,7 @@ from emu.kernel import (
     newborn,
     programs,
     read,
+    subnets,
     sysctls,
     values,
 )
@@ -51,12 +52,16 @@ from emu.plan.drift import Drift
 from emu.plan.ebpf import LAYOUTS, MapEntry, SocketProgram
 from emu.plan.ipvs import RealServer, VirtualService
 from emu.plan.model import Changes, IPAddress, Link, NetnsChange, NetnsKind, NetnsPlan, Plan, Sysctl, TcProgram
+from emu.plan.subnet import Subnet, SubnetAddress, SubnetPort
 
 log = logging.getLogger(__name__)
 
 _DESCRIPTORS = 65536
 #: What is not made by rtnetlink, or has been before the rest.
-_BY_OTHERS = (Link, Sysctl, IpSet, TcProgram, SocketProgram, MapEntry, VirtualService, RealServer)
+_BY_OTHERS = (
+    *(Link, Sysctl, IpSet, TcProgram, SocketProgram, MapEntry),
+    *(VirtualService, RealServer, Subnet, SubnetPort, SubnetAddress),
+)
 _SHARE = 16  # namespaces that a thread creates before others see them
 
 
@@ -97,6 +102,7 @@ class Kernel:
         daemons.check_tools(change.new for change in changes.netns if change.new and change.daemons)
         programs.check(changes)
         ipvs.check(changes)
+        subnets.check(changes)
         self._plan = new
         gone = [change for change in changes.netns if change.new is None]
         gone += self._given_up(new)
@@ -223,7 +229,9 @@ class Kernel:
         handle.refresh()
         doomed = [v for v in change.removed if isinstance(v, Link) and v.name in handle.indexes]
         ipvs.remove(handle.netns, [v for v in change.removed if isinstance(v, ipvs.Value)])
-        rest = (value for value in change.removed if not isinstance(value, Link | IpSet | MapEntry | ipvs.Value))
+        subnets.remove(handle.netns, [v for v in change.removed if isinstance(v, subnets.Value)])
+        elsewhere = Link | IpSet | MapEntry | ipvs.Value | subnets.Value
+        rest = (value for value in change.removed if not isinstance(value, elsewhere))
         entries = [value for value in change.removed if isinstance(value, MapEntry)]
         maps.remove(handle, entries)
         self.sockets.remove(change.name, entries)
@@ -339,6 +347,7 @@ class Kernel:
         maps.write(handle, [value for value in change.added if isinstance(value, MapEntry)])
         programs.attach(handle, [value for value in change.added if isinstance(value, TcProgram)])
         ipvs.change(handle.netns, change, [value for value in change.added if isinstance(value, ipvs.Value)])
+        subnets.write(handle.netns, [value for value in change.added if isinstance(value, subnets.Value)])
         return handle.commands(acts)
 
     def _restore(self, changes: Sequence[NetnsChange], variant: str) -> None:

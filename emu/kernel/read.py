@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 
-from emu.kernel import firewall, ipvs, maps, netlink_links, netlink_routes, netns, programs, sysctls
+from emu.kernel import firewall, ipvs, maps, netlink_links, netlink_routes, netns, programs, subnets, sysctls
 from emu.kernel.handle import Handle
 from emu.kernel.netlink import attributes
 from emu.kernel.netlink_routes import PROTOCOLS, SCOPES, TYPES
@@ -67,6 +67,7 @@ def read(plan: NetnsPlan, handle: Handle, handles: Mapping[str, Handle], variant
         maps=tuple(maps.there(handle, plan.maps)),
         virtual_services=balancer.services,
         real_servers=balancer.servers,
+        subnets=subnets.read(handle.netns, plan, set(handle.indexes)),
         tables=tuple(_tables(plan, handle, variant)),
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from emu.errors import MissingFeature
-from emu.kernel import ipvs, process, programs
+from emu.kernel import ipvs, process, programs, subnets
 
 ETH_P_ALL = 3
 
@@ -43,7 +43,7 @@ TOOLS = (
     Tool("iptables-nft-restore", True, "iptables", "the rules of kube-proxy and Flannel"),
     Tool("iptables-legacy-restore", False, "iptables", "topologies with `iptables: legacy`"),
     Tool("ipset", False, "ipset", "Calico's rules"),
-    Tool("nft", True, "nftables", "following a packet through the rules"),
+    Tool("nft", True, "nftables", "following a packet through the rules, a VPC's subnets"),
     Tool("conntrack", True, "conntrack", "entries of UDP endpoints that are gone"),
     Tool("nsenter", True, "util-linux", "the prompt"),
     Tool("setsid", True, "util-linux", "terminals"),
@@ -189,6 +189,7 @@ TRIALS = (
     *_rules(),
     *_calico_rules(),
     *_other_rules(),
+    Trial("a VPC's subnets (fabric.kind: vpc)", False, subnets.tried, subnets.REMEDY),
     Trial("connection tracking entries", True, _conntrack, "modprobe nf_conntrack_netlink"),
     Trial("tracing through the rules", True, _trace, "modprobe nf_tables"),
     Trial("packet sockets", True, _packet_socket, "modprobe af_packet"),

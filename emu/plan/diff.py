@@ -27,13 +27,17 @@ from emu.plan.model import (
     Sysctl,
     TcProgram,
 )
+from emu.plan.subnet import Subnet, SubnetAddress, SubnetPort
 
 _VALUES = (
     *("links", "addresses", "routes", "refused", "rules", "neighbors", "fdb", "sysctls", "sets"),
-    *("programs", "maps", "virtual_services", "real_servers"),
+    *("programs", "maps", "virtual_services", "real_servers", "subnets"),
 )
 NETNS_ORDER = {NetnsKind.FABRIC: 0, NetnsKind.ROUTER: 1, NetnsKind.NETWORK: 2, NetnsKind.NODE: 3, NetnsKind.POD: 4}
-_OF_NO_LINK = (Link, PolicyRule, IpSet, SocketProgram, MapEntry, VirtualService, RealServer)
+_OF_NO_LINK = (
+    *(Link, PolicyRule, IpSet, SocketProgram, MapEntry),
+    *(VirtualService, RealServer, Subnet, SubnetAddress),
+)
 # A port needs its bridge and a VXLAN link the device below it, so they are made in this order.
 _LINK_ORDER = {"bridge": 0, "dummy": 1, "veth": 2}
 
@@ -108,6 +112,7 @@ def in_order(plan: NetnsPlan) -> Iterator[object]:
     yield from plan.programs
     yield from plan.virtual_services
     yield from plan.real_servers
+    yield from plan.subnets
 
 
 def key(value: Any) -> Hashable:
@@ -142,6 +147,12 @@ def key(value: Any) -> Hashable:
             return ("virtual service", value.taken)
         case RealServer():
             return ("real server", value.taken, value.address, value.port)
+        case Subnet():
+            return ("subnet", value.network)
+        case SubnetPort():
+            return ("subnet port", value.network, value.dev)
+        case SubnetAddress():
+            return ("subnet address", value.network, value.address, value.mac)
     raise TypeError(type(value))
 
 

@@ -27,6 +27,7 @@ from emu.plan.model import (
     TcProgram,
     Vxlan,
 )
+from emu.plan.subnet import Subnet, SubnetAddress, SubnetPort
 
 MISSING, NOT_PLANNED, NOT_RUNNING = "missing", "not in the plan", "not running"
 LOCAL_TABLE = 255
@@ -255,6 +256,12 @@ def name_of(value: object) -> str:
             return f"IPVS service {value.taken}"
         case RealServer():
             return f"IPVS server {value.end} of {value.taken}"
+        case Subnet():
+            return f"subnet {value.network}"
+        case SubnetPort():
+            return f"subnet {value.network} dev {value.dev}"
+        case SubnetAddress():
+            return f"subnet {value.network}, {value.shown}"
     return str(value)
 
 

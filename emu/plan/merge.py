@@ -42,6 +42,7 @@ JOINED = (
     "maps",
     "virtual_services",
     "real_servers",
+    "subnets",
     "daemons",
     "files",
     "expected",

@@ -16,6 +16,7 @@ from emu.plan.attachment import Attachment
 from emu.plan.dns import DnsZone
 from emu.plan.ebpf import MapEntry, SocketProgram, TcProgram
 from emu.plan.ipvs import RealServer, VirtualService
+from emu.plan.subnet import Subnet, SubnetAddress, SubnetPort
 
 
 class Role(StrEnum):
@@ -308,6 +309,7 @@ class NetnsPlan:
     maps: tuple[MapEntry, ...] = ()  # of the programs
     virtual_services: tuple[VirtualService, ...] = ()  # of IPVS
     real_servers: tuple[RealServer, ...] = ()  # behind them
+    subnets: tuple[Subnet | SubnetPort | SubnetAddress, ...] = ()  # of a cloud, whose router this is
     tables: tuple[Table, ...] = ()  # merged rulesets, complete
     daemons: tuple[Daemon, ...] = ()
     files: tuple[File, ...] = ()  # of a Node: what the mode's programs leave in /etc, /run and /var/lib
@@ -342,7 +344,7 @@ class NetnsChange:
     old: NetnsPlan | None
     new: NetnsPlan | None
     # Link, Address, Route, Refusal, PolicyRule, Neighbor, FdbEntry, Sysctl, IpSet, TcProgram,
-    # SocketProgram, MapEntry, VirtualService, RealServer
+    # SocketProgram, MapEntry, VirtualService, RealServer, Subnet, SubnetPort, SubnetAddress
     added: tuple[object, ...] = ()
     removed: tuple[object, ...] = ()
     tables: tuple[tuple[Table | None, Table | None], ...] = ()

@@ -11,7 +11,7 @@ from typing import Any
 from emu.netfilter import sets
 from emu.netfilter import text as rules_text
 from emu.netfilter.model import IpSet, Table
-from emu.plan import diff, ebpf, ipvs, render_ebpf
+from emu.plan import diff, ebpf, ipvs, render_ebpf, subnet
 from emu.plan.attachment import Attachment
 from emu.plan.ebpf import MapEntry, SocketProgram
 from emu.plan.ipvs import RealServer, VirtualService
@@ -33,6 +33,7 @@ from emu.plan.model import (
     TcProgram,
     Vxlan,
 )
+from emu.plan.subnet import Subnet, SubnetAddress, SubnetPort
 
 MAIN_TABLE = 254
 
@@ -75,6 +76,8 @@ def line(netns: str, change: object, *, remove: bool = False, exists: bool = Fal
             return render_ebpf.map_entry(netns, change, remove=remove)
         case VirtualService() | RealServer():
             return ipvs.command(change, remove=remove, exists=exists)
+        case Subnet() | SubnetPort() | SubnetAddress():
+            return subnet.command(change, remove=remove)
         case Table():
             return f"{restore_tool(change.family)} --table={change.name}"
         case Daemon():

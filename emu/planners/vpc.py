@@ -4,10 +4,12 @@
     node1:eth1 ── vpc:node1-eth1 ─┤ routes: the table address → ENI ── vpc:igw ── internet:eth0
     node2:eth0 ── vpc:node2-eth0 ─┘
 
-It is a router with a port for each ENI. It answers ARP on each for the subnet's gateway and for what is assigned to the
-others (proxy ARP); nobody else's broadcast is heard. What goes to an address that nobody has ends in the blackhole of
-the VPC's range, and what comes from one that its ENI has not been given is dropped (AWS: the source/destination check).
-A real VPC answers ARP with the ENI's own MAC, and is no hop: neither is it here, for the TTL it takes is given first.
+It is a router with a port for each ENI. It answers ARP on each for the subnet's gateway, with the router's MAC, and for
+what is assigned to the subnet's other ENIs, with that ENI's; nobody's broadcast is heard. A frame to an ENI's MAC comes
+there as it was sent, if the ENI has the packet's destination; one to the router's is routed, and comes from the
+router's MAC (`emu.plan.subnet`). What goes to an address that nobody has ends in the blackhole of the VPC's range, and
+what comes from one that its ENI has not been given is dropped (AWS: the source/destination check). A VPC is no hop:
+neither is it here, for the TTL it takes is given first.
 
 To the internet, by the gateway `igw`, goes what a Node's eth0 sends with its own first address: it becomes the Node's
 public one. All other private addresses have none, and are dropped there.
@@ -27,6 +29,7 @@ from emu.memo import Memo
 from emu.netfilter.model import Chain, Match, Rule, Table
 from emu.plan.merge import Fragment, Rules
 from emu.plan.model import Address, Hook, Link, Neighbor, NetnsKind, NetnsPlan, Role, Route, RulesetPart, Sysctl
+from emu.plan.subnet import Subnet, SubnetAddress, SubnetPort
 
 OWNER = "fabric"
 SPOOFED = "source is not assigned to this ENI"
@@ -39,6 +42,8 @@ def plan(cluster: Cluster, gateways: Mapping[IPNetwork, IPAddress]) -> Iterator[
     vpc, internet = cluster.routers
     own = cluster.pod_ranges if cni_mode(cluster.topology.cni.mode).one_range else cluster.node_ranges
     yield _gateway(cluster.name, cluster.seed, vpc, own)
+    for network in cluster.node_ranges:
+        yield _subnet((cluster.name, network), network, gateways[network])
     mtu = cluster.topology.fabric.mtu
     for node in cluster.nodes:
         for uplink in node.every_uplink:
@@ -52,8 +57,7 @@ def _vpc(**parts: object) -> NetnsPlan:
     return NetnsPlan(name=names.VPC, kind=NetnsKind.ROUTER, owner=names.VPC, **parts)  # type: ignore[arg-type]
 
 
-def _port(seed: int, name: str, mtu: int, peer: tuple[str, str]) -> Link:
-    mac = names.mac("vpc", seed, name)
+def _port(mac: str, name: str, mtu: int, peer: tuple[str, str]) -> Link:
     return Link(name=name, kind="veth", role=Role.FABRIC, owner=names.VPC, mtu=mtu, mac=mac, peer=peer)
 
 
@@ -74,7 +78,7 @@ def _make_gateway(seed: int, vpc: Router, own: tuple[IPNetwork, ...]) -> NetnsPl
         "net.ipv4.conf.default.rp_filter": "0",
     }
     return _vpc(
-        links=(_port(seed, GATEWAY, INTERNET_MTU, (names.INTERNET, names.UPLINK)),),
+        links=(_port(names.mac("vpc", seed, GATEWAY), GATEWAY, INTERNET_MTU, (names.INTERNET, names.UPLINK)),),
         addresses=tuple(Address(dev=GATEWAY, address=each) for each in vpc.ports[0].addresses),
         routes=(
             *(Route(dst=network, type="blackhole") for network in own),
@@ -84,17 +88,27 @@ def _make_gateway(seed: int, vpc: Router, own: tuple[IPNetwork, ...]) -> NetnsPl
     )
 
 
+def _make_subnet(network: IPNetwork, gateway: IPAddress) -> NetnsPlan:
+    return _vpc(subnets=(Subnet(network=network, router=gateway),))
+
+
 def _make_eni(seed: int, node: str, uplink: Uplink, gateway: IPAddress, mtu: int) -> NetnsPlan:
     """One line of the table: its addresses, and by the first of them what else is assigned. The ENI is never asked for
-    its MAC, as it would not answer for its Pods."""
-    port, first = names.vpc_port(seed, node, uplink.dev), uplink.addresses[0].ip
+    its MAC, as it would not answer for its Pods. The router has one MAC in a subnet, whoever asks."""
+    port, mac = names.vpc_port(seed, node, uplink.dev), names.uplink_mac(seed, node, uplink.dev)
+    first, subnet = uplink.addresses[0].ip, uplink.addresses[0].network
+    assigned = (*(ip_network(each.ip) for each in uplink.addresses), *uplink.assigned)
     own = (Route(dst=ip_network(each.ip), dev=port, scope="link") for each in uplink.addresses)
     proxy = {f"net.ipv4.neigh.{port}.proxy_delay": "0", f"net.ipv4.conf.{port}.proxy_arp": "1"}
     return _vpc(
-        links=(_port(seed, port, mtu, (node, uplink.dev)),),
+        links=(_port(names.mac("vpc", seed, gateway), port, mtu, (node, uplink.dev)),),
         addresses=(Address(dev=port, address=ip_interface(gateway)),),
         routes=(*own, *(Route(dst=network, dev=port, via=first) for network in uplink.assigned)),
-        neighbors=(Neighbor(dev=port, address=first, mac=names.uplink_mac(seed, node, uplink.dev)),),
+        neighbors=(Neighbor(dev=port, address=first, mac=mac),),
+        subnets=(
+            SubnetPort(network=subnet, dev=port),
+            *(SubnetAddress(network=subnet, address=each, mac=mac) for each in assigned),
+        ),
         sysctls=_settings(proxy),
     )
 
@@ -148,6 +162,7 @@ def _rule(target: str, *matches: Match, comment: str = "", options: str = "") ->
 
 
 _gateway: Memo[NetnsPlan] = Memo(_make_gateway)
+_subnet: Memo[NetnsPlan] = Memo(_make_subnet)
 _eni: Memo[NetnsPlan] = Memo(_make_eni)
 _internet: Memo[NetnsPlan] = Memo(_make_internet)
 _rules: Memo[RulesetPart] = Memo(_make_rules)

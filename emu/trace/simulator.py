@@ -167,6 +167,7 @@ class Simulator:
 
     def transmit(self, machine: Machine, dev: str, packet: Packet) -> None:
         link = machine.links[dev]
+        machine.subnets.leaves(dev, packet)
         if not at_hook(self, machine, link, "egress", packet):
             return
         self.seen(machine, link, packet, Direction.OUT)
@@ -201,13 +202,16 @@ class Simulator:
             return
         elif link.master:
             self._bridge(machine, link, packet)
-        elif link.ipip is None and packet.dst_mac != self.world.mac((machine.name, link.name)):
+        elif link.ipip is None and not self._is_for(machine, link, packet):
             self.way.stop(f"{self._label(machine)}:{link.name} is not {packet.dst_mac.strip('?')}")
         elif packet.inside is not None and (taken := tunnels.taken_off(machine, link, packet)):
             self.because(CauseKind.TUNNEL, machine, taken.text, f"IPIP taken off by {taken.link.name}")
             self.receive(machine, taken.link, packet.inside)
         else:
             self._input(machine, link.name, packet)
+
+    def _is_for(self, machine: Machine, link: Link, packet: Packet) -> bool:
+        return packet.dst_mac == self.world.mac((machine.name, link.name)) or machine.subnets.takes(link.name, packet)
 
     def _bridge(self, machine: Machine, port: Link, packet: Packet) -> None:
         """A frame enters a bridge by a port: up the stack if it is for the bridge, else to another port."""

@@ -27,6 +27,7 @@ from emu.plan.model import (
     Route,
     TcProgram,
 )
+from emu.trace.subnets import Subnets
 
 LOCAL, MAIN, DEFAULT = 255, 254, 253
 LOOPBACK = Link(name="lo", kind="loopback", role=Role.LOOPBACK, owner="", mtu=65536)
@@ -99,6 +100,10 @@ class Machine:
         """Whether an answer to this source would leave by the device the packet came by (xt_rpfilter, strict)."""
         route = self.route(Query(src, mark=mark))
         return route is not None and route.type in ("unicast", "local") and self.device(route) == iif
+
+    @cached_property
+    def subnets(self) -> Subnets:
+        return Subnets(self.plan)
 
     @cached_property
     def sets(self) -> dict[str, IpSet]:
@@ -300,7 +305,7 @@ class World:
         for whom it has a neighbor entry, with that one's MAC, if it knows where to send that (arp_reduce)."""
         owner = self.owner(end, address)
         if owner is not None:
-            return self.mac(owner)
+            return self.machines[owner[0]].subnets.answer(owner[1], address, self.mac(owner))
         return next((mac for tunnel in self._heard(end) if (mac := self._told(tunnel, address))), None)
 
     def _told(self, tunnel: End, address: IPAddress) -> str | None:

@@ -166,6 +166,58 @@ def test_what_is_predicted_of_a_pod_that_has_lost_its_rule_is_not_what_is_seen(t
     assert f"ip rule 1536: missing: priority 1536 from {FROM_ETH1}/32 lookup 2" in drift
 
 
+def neighbors(lab: Testbed, netns: str, *addresses: str) -> dict[str, str]:
+    """The MACs it has for these, once it has asked."""
+    for address in addresses:
+        status(lab, netns, f"ping -c1 -W1 {address}")
+    lines = process.run(["ip", "neigh", "show", "dev", "eth0"], ns=lab.host.netns(netns)).stdout.splitlines()
+    return {words[0]: words[2] for words in map(str.split, lines) if words[0] in addresses and "lladdr" in words}
+
+
+def test_arp_is_answered_with_the_mac_of_the_eni_that_has_the_address_or_the_routers_or_not_at_all(
+    testbed: Labs,
+) -> None:
+    def asking(lab: Testbed) -> tuple[dict[str, str], dict[str, str]]:
+        impatient()
+        assert lab.plan is not None
+        links = {(name, link.name): link.mac for name, netns in lab.plan.netns.items() for link in netns.links}
+        wanted = {"10.0.2.2": ("node2", "eth0"), "10.0.2.5": ("node2", "eth1"), "10.0.0.1": ("vpc", "node2-eth0")}
+        asked = (*wanted, "10.0.2.4", "10.0.3.3", "10.0.0.2")  # eth1's own, and two that nobody has
+        macs = {address: links[end] for address, end in {**wanted, "10.0.2.4": ("node2", "eth1")}.items()}
+        return neighbors(lab, "node1", *asked), macs
+
+    found, wanted = testbed(asking, topology=ENIS)
+    assert found == wanted
+
+
+def test_a_line_that_is_lost_or_wrong_is_seen_by_the_trace_and_named_and_mended(testbed: Labs) -> None:
+    table, asked = "netdev subnet-10.0.0.0/20", "ip neigh flush dev eth0"
+
+    def breaking(lab: Testbed) -> list[tuple[bool, str, list[str], bool]]:
+        impatient()
+        assert lab.plan is not None
+        other = next(link.mac for link in lab.plan.netns["node2"].links if link.name == "eth1")
+        delete, found = f"nft 'delete element {table} macs {{ 10.0.2.2 }}'", []
+        for command in (delete, f"{delete}; nft 'add element {table} macs {{ 10.0.2.2 : {other} }}'"):
+            shell(lab, "vpc", command)
+            shell(lab, "node1", asked)
+            broken = lab.trace("client", "client2", proto="icmp")
+            drifts = sorted(str(each) for each in lab.check(repair=True))
+            shell(lab, "node1", asked)
+            mended = lab.trace("client", "client2", proto="icmp")
+            found.append((broken.ok, broken.difference.what if broken.difference else "", drifts, mended.ok))
+        return found
+
+    lost, wrong = testbed(breaking, topology=ENIS)
+    line = "vpc: subnet 10.0.0.0/20, 10.0.2.2: "
+    assert (lost[0], lost[3], wrong[0], wrong[3]) == (False, True, False, True)
+    assert "expected to leave node1 through eth0" in lost[1]
+    assert "expected destination MAC" in wrong[1]
+    assert [each.startswith(f"{line}wanted 10.0.2.2 : ") and each.endswith(" in frames alone")
+            for each in lost[2]] == [True], lost[2]  # fmt: skip
+    assert [each.startswith(line) for each in wrong[2]] == [True, True], wrong[2]
+
+
 def test_the_plan_is_a_script_that_makes_the_same_network(tmp_path: Path) -> None:
     script = tmp_path / "plan.sh"
     script.write_text(machine.emu("plan", str(ENIS)).stdout)

@@ -7,7 +7,7 @@ PACKET PATH
                                Pod → Pod, as it is: no overlay, no NAT, no bridge
     A Pod's address is a secondary one of one of its Node's interfaces (ENIs), and its packets leave by that ENI alone:
     the VPC drops what comes from an address that the ENI has not been given.
-    On eth0: by the main table; within the subnet the VPC answers ARP for the other Pod's address.
+    On eth0: by the main table; within the subnet the VPC answers ARP for the other Pod's address, with its ENI's MAC.
     On eth1 and further: by a rule of routing for its source, and its ENI's table, to the subnet's gateway.
     Leaving the VPC: marked 0x80 on the way in, so by the main table and eth0, whatever the Pod's ENI; SNAT to the
     first address of eth0, the only one that the internet gateway has a public address for.
@@ -46,8 +46,8 @@ OPTIONS
     randomize_snat: prng         prng, hashrandom or none: --random-fully, --random or neither
 
 LIMITS
-    IPv4. No security groups, nor Pods with their own (branch ENIs, vlan…), no second network card, no custom
-    networking.
+    IPv4. The VPC wants Linux 5.16 (nftables at the egress hook of its ports). No security groups, nor Pods with their
+    own (branch ENIs, vlan…), no second network card, no custom networking.
     aws-node from 1.23 writes the CONNMARK rules of nat as an nftables table where it finds iptables in nft mode; here
     they are iptables rules in both, as before.
     The route of eth1's address to its network, which aws-node deletes, is here not made (noprefixroute).

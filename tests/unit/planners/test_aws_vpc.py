@@ -18,7 +18,7 @@ from emu.names import pod_netns
 from emu.netfilter import text
 from emu.plan import render
 from emu.plan.diff import diff
-from emu.plan.model import Link, NetnsPlan, Plan
+from emu.plan.model import Link, Neighbor, NetnsPlan, Plan
 from emu.planners.cni import aws_vpc, aws_vpc_rules
 from emu.trace.model import CauseKind, Flow, Hop, Path, Verdict
 from emu.trace.predict import predict
@@ -207,6 +207,67 @@ def test_without_its_rule_a_pods_packet_leaves_by_the_wrong_eni_and_the_vpc_drop
     assert found.verdict is Verdict.DROPPED
     assert places(found.hops)[-2:] == ["out node1:eth0", "in vpc:node1-eth0"]
     assert "source is not assigned to this ENI" in found.reason
+
+
+def frames(plan: Plan, netns: str, address: str) -> list[tuple[str, str, str]]:
+    """(point, source MAC, destination MAC) at the VPC, of the request."""
+    hops = path(plan, netns, address).forward.hops
+    return [(str(hop.point), hop.src_mac, hop.dst_mac) for hop in hops if hop.point.netns == "vpc"]
+
+
+def mac(plan: Plan, netns: str, dev: str) -> str:
+    link = plan.netns[netns].link(dev)
+    assert link is not None and link.mac
+    return link.mac
+
+
+def test_within_a_subnet_a_frame_goes_from_eni_to_eni_as_it_was_sent() -> None:
+    plan = shipped.plan(PLAIN)
+    _, address = pod_on(PLAIN, "node2", "eth0")
+    sent = (mac(plan, "node1", "eth0"), mac(plan, "node2", "eth0"))
+    assert frames(plan, "default.client", address) == [("vpc:node1-eth0", *sent), ("vpc:node2-eth0", *sent)]
+
+
+@pytest.mark.parametrize(("folder", "dev"), [(ENIS, "eth1"), (ZONES, "eth0")])
+def test_what_goes_by_the_gateway_is_sent_to_the_routers_mac_and_comes_from_it(folder: str, dev: str) -> None:
+    """From eth1, whose table has no other way, and to another subnet."""
+    plan = shipped.plan(folder)
+    netns, _ = pod_on(folder, "node1", dev)
+    _, address = pod_on(folder, "node2", "eth0")
+    first, second = (mac(plan, "vpc", port) for port in (f"node1-{dev}", "node2-eth0"))
+    assert frames(plan, netns, address) == [
+        (f"vpc:node1-{dev}", mac(plan, "node1", dev), first),
+        ("vpc:node2-eth0", second, mac(plan, "node2", "eth0")),
+    ]
+    assert (first == second) is (folder == ENIS), "one MAC in each subnet"
+
+
+def with_neighbor(plan: Plan, address: str, mac: str) -> Plan:
+    """Of node1's eth0, written by hand."""
+    entry = Neighbor(dev="eth0", address=ip_address(address), mac=mac)
+    node = replace(plan.netns["node1"], neighbors=(*plan.netns["node1"].neighbors, entry))
+    return replace(plan, netns={**plan.netns, "node1": node})
+
+
+def test_a_frame_to_an_eni_that_has_not_its_destination_is_not_delivered() -> None:
+    plan = shipped.plan(ENIS)
+    _, address = pod_on(ENIS, "node2", "eth0")
+    ends = {}
+    for dev in ("eth0", "eth1"):
+        found = path(with_neighbor(plan, address, mac(plan, "node2", dev)), "default.client", address).forward
+        ends[dev] = (found.verdict, found.reason)
+    assert ends["eth0"] == (Verdict.DELIVERED, "")
+    assert ends["eth1"] == (Verdict.DROPPED, f"vpc:node1-eth0 is not {mac(plan, 'node2', 'eth1')}")
+
+
+def test_an_address_of_another_subnet_is_not_answered_for() -> None:
+    plan = shipped.plan(ZONES)
+    _, address = pod_on(ZONES, "node2", "eth0")
+    node = plan.netns["node1"]
+    onlink = replace(next(each for each in node.routes if each.dst.prefixlen == 0), via=None, scope="link")
+    routes = tuple(onlink if each.dst.prefixlen == 0 else each for each in node.routes)
+    asking = replace(plan, netns={**plan.netns, "node1": replace(node, routes=routes)})
+    assert path(asking, "default.client", address).forward.reason == f"nobody answers ARP for {address} on node1:eth0"
 
 
 def test_an_address_nobody_has_is_not_answered_for() -> None:

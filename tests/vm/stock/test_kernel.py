@@ -6,6 +6,7 @@ import pytest
 from labs import Labs
 from stock import TOPOLOGIES, WITHOUT_NF_TABLES, alone, modprobe, modules, proven
 
+from emu.errors import MissingFeature
 from emu.kernel import features
 
 pytestmark = [pytest.mark.root, alone]
@@ -37,3 +38,10 @@ def test_flannel_vxlan_is_as_predicted_is_mended_and_loads_no_module(testbed: La
     ]
     assert found == ([], [], mended, [])
     assert modules() == before
+
+
+def test_a_vpc_is_refused_by_name_where_nftables_has_no_hooks_of_devices(testbed: Labs) -> None:
+    """Debian's user-mode-linux has them not; its kernels for machines have."""
+    with pytest.raises(MissingFeature, match="nftables of family netdev with the egress hook") as refused:
+        testbed(lambda lab: None, topology=TOPOLOGIES / "two-node-aws-vpc", **WITHOUT_NF_TABLES)
+    assert "CONFIG_NF_TABLES_NETDEV" in refused.value.hint
