@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -19,18 +20,22 @@ from tests.kernel import leaks
 pytestmark = pytest.mark.root
 
 UID = 65534
-RUNTIME = Path(f"/tmp/kube-emu-{UID}")
+NEIGHBOR = ["neighbor", "10.0.2.2", "dev", "eth0", "lladdr"]  # of client2, which is on node2
 AS_USER = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
 
 
 class Ordinary:
-    """The command line in such hands, from a copy of the package that everybody can read."""
+    """The command line in such hands, from a copy of the package that everybody can read, with a directory beside it
+    that is nobody else's."""
 
     def __init__(self, package: Path) -> None:
-        self.package, self.topology = package, str(package / "topologies" / NAME)
+        self.package, self.topology, self.runtime = package, str(package / "topologies" / NAME), package / "run"
+        self.runtime.mkdir(mode=0o700)
+        os.chown(self.runtime, UID, UID)
 
     def __call__(self, *arguments: str, check: bool = True) -> Completed:
-        env = {**process.ENVIRONMENT, **machine.PYTHON, "PYTHONPATH": str(self.package), "HOME": "/nonexistent"}
+        own = {"PYTHONPATH": str(self.package), "HOME": "/nonexistent", "EMU_RUNTIME_DIR": str(self.runtime)}
+        env = {**process.ENVIRONMENT, **machine.PYTHON, **own}
         return process.run([*AS_USER, *machine.command(*arguments)], env=env, check=check, timeout_s=60)
 
 
@@ -46,7 +51,6 @@ def emu() -> Iterator[Ordinary]:
         yield Ordinary(package)
     finally:
         shutil.rmtree(package)
-        shutil.rmtree(RUNTIME, ignore_errors=True)
 
 
 def test_an_ordinary_user_brings_up_traces_verifies_enters_and_takes_down(emu: Ordinary) -> None:
@@ -76,12 +80,27 @@ def test_an_ordinary_user_brings_up_traces_verifies_enters_and_takes_down(emu: O
     leaks.pretend_machine(test)
 
 
+def test_an_ordinary_user_s_vpc_answers_arp_for_its_interfaces(emu: Ordinary) -> None:
+    """By nftables at the hooks of devices, which every namespace has."""
+
+    def test() -> None:
+        assert "is up: 2 nodes" in emu("up", str(emu.package / "topologies" / "two-node-aws-vpc")).stdout
+        path = emu("trace", "client", "client2", "--icmp").stdout
+        assert "the observed path is the predicted one" in path
+        mac = next(line.split()[5] for line in path.splitlines() if line.split()[:5] == NEIGHBOR)
+        assert f"link/ether {mac} " in emu("exec", "node/node2", "--", "ip", "link", "show", "eth0").stdout
+        assert emu("check").stdout == "the kernel is as planned\n"
+        emu("down")
+
+    leaks.pretend_machine(test)
+
+
 def test_an_ordinary_user_s_testbed_is_killed_and_leaves_nothing(emu: Ordinary) -> None:
     def test() -> None:
         before = leaks.snapshot()
         for _ in range(3):
             emu("up", emu.topology)
-            machine.kill(directory=RUNTIME)
+            machine.kill(directory=emu.runtime)
             leaks.nothing_left(before)
 
     leaks.pretend_machine(test)

@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -240,7 +241,7 @@ def as_an_ordinary_user() -> None:
 @pytest.fixture
 def readable_package():
     """A copy of the package that every user can read."""
-    package = Path("/tmp") / f"kube-emu-test-{os.getpid()}"
+    package = Path(tempfile.mkdtemp(prefix="kube-emu-test-", dir="/var/tmp"))
     shutil.copytree(Path(sandbox.__file__).parents[1], package / "emu")
     shutil.copytree(Path(__file__).parent, package / "tests")
     process.run(["chmod", "-R", "a+rX", str(package)])
@@ -248,10 +249,11 @@ def readable_package():
         pytest.skip(f"nobody may not run {sys.executable}")
     yield package
     shutil.rmtree(package)
-    shutil.rmtree("/tmp/kube-emu-65534", ignore_errors=True)
 
 
 def ordinary_lab(package: Path) -> str:
+    """On a machine of its own, in whose /tmp nobody else is."""
+    syscalls.mount("tmpfs", "/tmp", "tmpfs", data="mode=1777")
     return process.run([*AS_NOBODY, sys.executable, "-B", "-c", ORDINARY, str(package)]).stdout
 
 
