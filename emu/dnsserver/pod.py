@@ -58,10 +58,10 @@ class DnsPod:
         else:
             self._status.append(StatusPort(self._poller, sock, self._pages(role)))
 
-    def serve(self, directory: Directory) -> None:
-        """Answer from this zone from now on."""
+    def serve(self, directory: Directory, names: Names) -> None:
+        """Answer from this zone from now on, given in both its forms."""
         self._directory = directory
-        self._names = Names(directory.zone) if self._embedded else None
+        self._names = names if self._embedded else None
         self._replies.cache.clear()
         upstream = directory.zone.upstream
         if upstream and self._upstream_socket and not self._forwarder:

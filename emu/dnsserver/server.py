@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from emu.control import Channel, Message
 from emu.dnsserver.directory import Directory
+from emu.dnsserver.embedded import Names
 from emu.dnsserver.pod import DnsPod
 from emu.plan.dns import DnsZone
 from emu.poller import Poller, allow_many_descriptors
@@ -29,6 +30,7 @@ class Server:
         self._channel = channel
         self._pods: dict[str, DnsPod] = {}
         self._directory: Directory | None = None
+        self._names: Names | None = None
         self.poller.watch(channel.fileno(), self._control)
 
     def _control(self, _events: int) -> None:
@@ -40,9 +42,10 @@ class Server:
 
     def _zone(self, message: Message, _fds: list[int]) -> None:
         old = self._directory.zone if self._directory else None
-        self._directory = Directory(_newer(old, message["zone"]))
+        zone = _newer(old, message["zone"])
+        self._directory, self._names = Directory(zone), Names(zone)
         for pod in self._pods.values():
-            pod.serve(self._directory)
+            pod.serve(self._directory, self._names)
 
     def _add(self, message: Message, fds: list[int]) -> None:
         self._remove(message, [])
@@ -50,8 +53,8 @@ class Server:
         pod = self._pods[message["pod"]] = DnsPod(
             self.poller, message["address"], sockets, embedded=message["embedded"]
         )
-        if self._directory:
-            pod.serve(self._directory)
+        if self._directory and self._names:
+            pod.serve(self._directory, self._names)
 
     def _remove(self, message: Message, _fds: list[int]) -> None:
         if pod := self._pods.pop(message["pod"], None):
