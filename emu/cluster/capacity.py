@@ -25,6 +25,11 @@ def check_totals(topology: Topology, objects: Objects) -> None:
             raise PlanError(f"{arithmetic}, the manifests ask for {total}: {asked}", hint=kind.HINT)
 
 
+def pods(topology: Topology, objects: Objects) -> int:
+    """How many the manifests ask for, controllers' and the cluster's own with them."""
+    return sum(number for _, number in _wanted(topology, objects))
+
+
 def _wanted(topology: Topology, objects: Objects) -> Iterator[tuple[str, int]]:
     system = ("Deployment", "kube-system", "coredns")
     if system not in objects:

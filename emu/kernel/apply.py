@@ -41,6 +41,7 @@ from emu.kernel.handle import Act, Handle
 from emu.kernel.limits import Limit
 from emu.kernel.making import LinkMaker, in_turn
 from emu.kernel.netns import Netns
+from emu.kernel.nursery import Nursery
 from emu.kernel.plugins import Plugins
 from emu.kernel.pods import PodNamespaces
 from emu.kernel.sockets import SocketServices
@@ -67,12 +68,18 @@ _SHARE = 16  # namespaces that a thread creates before others see them
 
 class Kernel:
     """One lab's namespaces. Made inside the sandbox; its own namespace is the fabric's. Not thread-safe: one apply
-    at a time. `namespaces` makes those that daemons run in. `granted`: what the machine has to give."""
+    at a time. `namespaces` makes those that daemons run in. `granted`: what the machine has to give. `nursery`: where
+    network namespaces for the first apply are."""
 
     def __init__(
-        self, lab: str, namespaces: PodNamespaces | None = None, granted: Sequence[Limit] | None = None
+        self,
+        lab: str,
+        namespaces: PodNamespaces | None = None,
+        granted: Sequence[Limit] | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self.lab = lab
+        self._nursery = nursery
         self._limits = (limits.files(),) if granted is None else tuple(granted)
         self._handles: dict[str, Handle] = {}
         self._plan: Plan | None = None
@@ -120,6 +127,7 @@ class Kernel:
             self._begun |= {c.name: c.new for c in staying if c.old is None and c.name in self._handles}  # type: ignore[misc]
             raise
         finally:
+            self._leave_nursery()
             for change in staying:
                 if change.name in self._handles and change.new.kind is NetnsKind.POD:  # type: ignore[union-attr]
                     self._handles[change.name].rest()
@@ -201,6 +209,7 @@ class Kernel:
     def close(self) -> list[Exception]:
         """Release everything made here, by descriptor and index; errors are collected, not raised."""
         errors: list[Exception] = self.daemons.close()
+        self._leave_nursery()
         self.sockets.close()
         self._procfs.close()
         for name, handle in reversed(self._handles.items()):
@@ -277,11 +286,19 @@ class Kernel:
         made: dict[str, Handle] = {}
         assert self._newborn
         try:
-            newborn.create(plans, self._newborn, made, self._procfs)
+            newborn.create(plans, self._newborn, made, self._procfs, self._ahead)
         except OSError as error:
             raise KernelError(f"{FABRIC_NETNS}# ip netns add: {error}") from error
         finally:
             self._handles |= {plan.name: made[plan.name] for plan in plans if plan.name in made}
+
+    def _ahead(self) -> int | None:
+        return self._nursery.take() if self._nursery else None
+
+    def _leave_nursery(self) -> None:
+        if self._nursery:
+            self._nursery.close()
+            self._nursery = None
 
     def _furnish(self, changes: Sequence[NetnsChange], born: set[str], new: Plan) -> None:
         """The Pods' namespaces, and what is in all. While the links of one Node are made, the namespaces before it are

@@ -29,11 +29,15 @@ class Netns:
     path: str = ""
 
 
+def own() -> int:
+    """A descriptor of the namespace the calling thread is in."""
+    return os.open(_OWN, _FLAGS)
+
+
 def current(name: str) -> Netns:
     """The namespace the calling thread is in, bound to its name if /run/netns is ours to write."""
     os.makedirs(DIRECTORY, exist_ok=True)
-    fd = os.open(_OWN, _FLAGS)
-    return Netns(name, fd, _bind(name))
+    return Netns(name, own(), _bind(name))
 
 
 def create(name: str) -> Netns:
@@ -41,16 +45,25 @@ def create(name: str) -> Netns:
     return create_all((name,))[0]
 
 
-def create_all(names: Iterable[str], inside: Callable[[Netns], object] = lambda _: None) -> list[Netns]:
-    """Many at once, the thread going home only at the end. `inside` is called in each while the thread is there."""
+def create_all(
+    names: Iterable[str],
+    inside: Callable[[Netns], object] = lambda _: None,
+    ahead: Callable[[], int | None] = lambda: None,
+) -> list[Netns]:
+    """Many at once, the thread going home only at the end. `inside` is called in each while the thread is there.
+    `ahead` may give the descriptor of one that has been made before."""
     os.makedirs(DIRECTORY, exist_ok=True)
-    home = os.open(_OWN, _FLAGS)
+    home = own()
     made: list[Netns] = []
     try:
         for name in names:
-            syscalls.unshare(syscalls.CLONE_NEWNET)
-            fd = os.open(_OWN, _FLAGS)
-            made.append(Netns(name, fd))
+            if (fd := ahead()) is not None:
+                made.append(Netns(name, fd))
+                syscalls.setns(fd, syscalls.CLONE_NEWNET)
+            else:
+                syscalls.unshare(syscalls.CLONE_NEWNET)
+                fd = own()
+                made.append(Netns(name, fd))
             made[-1] = Netns(name, fd, _bind(name))
             inside(made[-1])
     except BaseException:
@@ -71,7 +84,7 @@ def delete(netns: Netns) -> list[OSError]:
 @contextmanager
 def entered(netns: Netns) -> Iterator[None]:
     """The calling thread is in `netns` for the block, and back where it was after."""
-    home = os.open(_OWN, _FLAGS)
+    home = own()
     try:
         syscalls.setns(netns.fd, syscalls.CLONE_NEWNET)
         try:

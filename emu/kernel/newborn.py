@@ -4,7 +4,7 @@ made."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from emu.kernel import netns, sysctls
 from emu.kernel.handle import Handle
@@ -16,7 +16,13 @@ from emu.plan.model import NetnsKind, NetnsPlan, Sysctl
 log = logging.getLogger(__name__)
 
 
-def create(plans: Sequence[NetnsPlan], newborn: Handle, made: dict[str, Handle], procfs: sysctls.Procfs) -> None:
+def create(
+    plans: Sequence[NetnsPlan],
+    newborn: Handle,
+    made: dict[str, Handle],
+    procfs: sysctls.Procfs,
+    ahead: Callable[[], int | None],
+) -> None:
     queue = iter(plans)
 
     def inside(new: Netns) -> None:
@@ -26,7 +32,7 @@ def create(plans: Sequence[NetnsPlan], newborn: Handle, made: dict[str, Handle],
         sysctls.write(plan.name, first(plan), procfs)
 
     log.info("%s", "\n".join([render.command(FABRIC_NETNS, plan) for plan in plans]))
-    netns.create_all([plan.name for plan in plans], inside)
+    netns.create_all([plan.name for plan in plans], inside, ahead)
 
 
 def probe() -> Handle:

@@ -20,6 +20,7 @@ from emu.kernel import inventory, netns, nodefiles, process
 from emu.kernel.apply import Kernel
 from emu.kernel.limits import Limit
 from emu.kernel.netns import Netns
+from emu.kernel.nursery import Nursery
 from emu.kernel.pods import PodNamespaces
 from emu.kernel.process import Child
 from emu.names import pod_netns
@@ -34,14 +35,15 @@ log = logging.getLogger(__name__)
 
 class Host:
     """Make it inside the sandbox, before the process has any thread: the server processes and the Pods' zygote are
-    forked here."""
+    forked here. `namespaces`: how many network namespaces will be wanted at first, as far as is known."""
 
-    def __init__(self, lab: str, logs: Path, granted: Sequence[Limit] | None = None) -> None:
+    def __init__(self, lab: str, logs: Path, granted: Sequence[Limit] | None = None, namespaces: int = 0) -> None:
+        nursery = Nursery(namespaces)
         dns = process.ServiceStarter("dns", dnsserver.main)
         shared = process.start_service("workloads", workloads.main)
         self.pods = PodNamespaces()
         process.Reaper()
-        self.kernel = Kernel(lab, self.pods, granted)
+        self.kernel = Kernel(lab, self.pods, granted, nursery)
         self.dns = DnsService(dns.start)
         self.workloads = workloads.WorkloadService(shared)
         self.runtime = KernelRuntime(self.kernel, self.pods, self.dns, self.workloads)
