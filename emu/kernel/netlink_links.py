@@ -45,6 +45,11 @@ _VXLAN_COLLECT_METADATA = 25
 
 _IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, mask of flags to change
 _BE16 = struct.Struct("!H")
+_ONE_QUEUE = attr_u32(_IFLA_NUM_TX_QUEUES, 1) + attr_u32(_IFLA_NUM_RX_QUEUES, 1)
+_HAIRPIN = {
+    on: nested(IFLA_LINKINFO, attr(_INFO_SLAVE_KIND, b"bridge"), nested(_INFO_SLAVE_DATA, attr_u8(_BRPORT_MODE, on)))
+    for on in (False, True)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,7 @@ def add(
 
 def hairpin(index: int, on: bool) -> Request:
     """`bridge link set dev NAME hairpin on`, said as a property of a bridge's slave."""
-    data = nested(_INFO_SLAVE_DATA, attr_u8(_BRPORT_MODE, on))
-    return Request(RTM_NEWLINK, 0, info(index) + nested(IFLA_LINKINFO, attr(_INFO_SLAVE_KIND, b"bridge"), data))
+    return Request(RTM_NEWLINK, 0, info(index) + _HAIRPIN[on])
 
 
 def modify(link: Link, index: int, master: int = 0) -> Request:
@@ -128,7 +132,7 @@ def _common(link: Link, index: int, *, up: bool) -> bytes:
     """Of a link to be made. A veth asked for by nobody's number has a queue for each CPU there may ever be, of which it
     uses one: to say so the kernel twice waits, with the lock of all links held, until no CPU reads the old number
     (veth_init_queues, netif_set_real_num_tx_queues). One that is born with the one it uses does not wait."""
-    queues = attr_u32(_IFLA_NUM_TX_QUEUES, 1) + attr_u32(_IFLA_NUM_RX_QUEUES, 1) if link.kind == "veth" else b""
+    queues = _ONE_QUEUE if link.kind == "veth" else b""
     return _settings(link, index, up=up) + attr_text(IFLA_IFNAME, link.name) + queues
 
 

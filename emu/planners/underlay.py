@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from emu import names
 from emu.addressing import EVERYTHING
@@ -83,6 +84,7 @@ def notes(cluster: Cluster) -> Iterator[str]:
             yield f"no router: nobody has {via}, the Nodes' default gateway, so packets to the outside end there"
 
 
+@lru_cache(maxsize=4)
 def ipv6_off(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
     """Without IPv6 in the cluster no link shall send router solicitations, MLD reports or duplicate address probes.
     `lo` keeps it: /etc/hosts says that localhost is also ::1. The order matters: `all` writes to `lo` too."""

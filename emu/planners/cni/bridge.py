@@ -6,6 +6,7 @@ Source: containernetworking/plugins plugins/main/bridge; flannel-io/cni-plugin (
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import ip_interface
 
 from emu import names
@@ -74,13 +75,14 @@ def _make_pod_link(
                 Address(dev=names.POD_ETH, address=ip_interface(f"{address}/{subnet.prefixlen}"))
                 for address, subnet in zip(pod.addresses, own, strict=True)
             ),
-            routes=tuple(route for subnet in own for route in _pod_routes(subnet, networks)),
+            routes=_pod_routes(own, networks),
             sysctls=_pod_sysctls(own),
         ),
         NetnsPlan(name=pod.node, kind=NetnsKind.NODE, owner=pod.node, links=(outside,)),
     )
 
 
+@lru_cache(maxsize=1024)
 def _pod_sysctls(subnets: tuple[IPNetwork, ...]) -> tuple[Sysctl, ...]:
     """A port in hairpin mode sends the duplicate address probe back, which would then find itself."""
     notify = Sysctl(key=f"net.ipv4.conf.{names.POD_ETH}.arp_notify", value="1")
@@ -98,9 +100,16 @@ def _own_subnet(address: IPAddress, subnets: tuple[IPNetwork, ...]) -> IPNetwork
     raise PlanError(f"{address} lies in no Pod range of its Node ({', '.join(map(str, subnets))})")
 
 
-def _pod_routes(subnet: IPNetwork, networks: tuple[IPNetwork, ...]) -> Iterator[Route]:
-    via = _gateway(subnet)
-    yield Route(dst=EVERYTHING[subnet.version], dev=names.POD_ETH, via=via)
-    for network in networks:
-        if network.version == subnet.version:
-            yield Route(dst=network, dev=names.POD_ETH, via=via)
+def _make_pod_routes(subnets: tuple[IPNetwork, ...], networks: tuple[IPNetwork, ...]) -> Iterator[Route]:
+    for subnet in subnets:
+        via = _gateway(subnet)
+        yield Route(dst=EVERYTHING[subnet.version], dev=names.POD_ETH, via=via)
+        for network in networks:
+            if network.version == subnet.version:
+                yield Route(dst=network, dev=names.POD_ETH, via=via)
+
+
+@lru_cache(maxsize=1024)
+def _pod_routes(subnets: tuple[IPNetwork, ...], networks: tuple[IPNetwork, ...]) -> tuple[Route, ...]:
+    """The same for all Pods of a Node."""
+    return tuple(_make_pod_routes(subnets, networks))
