@@ -29,6 +29,7 @@ from emu.testbed.runtime import KernelRuntime
 from emu.testbed.system import system
 from emu.workloads import server as workloads
 from emu.workloads.kubelet import Kubelet, Report
+from emu.workloads.service import WorkloadService
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,12 @@ class Host:
     def __init__(self, lab: str, logs: Path, granted: Sequence[Limit] | None = None, namespaces: int = 0) -> None:
         nursery = Nursery(namespaces)
         dns = process.ServiceStarter("dns", dnsserver.main)
-        shared = process.start_service("workloads", workloads.main)
+        shared = process.ServiceStarter("workloads", workloads.main)
         self.pods = PodNamespaces()
         process.Reaper()
         self.kernel = Kernel(lab, self.pods, granted, nursery)
         self.dns = DnsService(dns.start)
-        self.workloads = workloads.WorkloadService(shared)
+        self.workloads = WorkloadService(shared.start)
         self.runtime = KernelRuntime(self.kernel, self.pods, self.dns, self.workloads)
         self.kubelet = Kubelet(self.runtime, self._report, log_directory=logs)
         self.kubelet.run()

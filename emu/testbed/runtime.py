@@ -17,7 +17,7 @@ from emu.kernel.pods import PodNamespaces
 from emu.kernel.process import Child
 from emu.plan.model import PodSandbox
 from emu.workloads.runtime import Handle, OnExit
-from emu.workloads.server import WorkloadService
+from emu.workloads.service import WorkloadService
 
 log = logging.getLogger(__name__)
 

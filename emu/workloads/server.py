@@ -2,19 +2,16 @@
 
 Messages on the control channel: {op: "add", id, handler, argv, hostname, roles} with a descriptor per role and the
 log's as the last; {op: "remove", target, id}, which comes back as {done: id}. A container that ends by itself is told
-as {exit: id, code}. `WorkloadService` sends and receives them.
+as {exit: id, code}. `WorkloadService` (service.py) sends and receives them.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import count
-from threading import Event, Thread
 from typing import Any
 
 from emu.control import Channel, Message
@@ -200,69 +197,3 @@ def _write_line(fd: int, text: str) -> None:
         os.write(fd, text.encode("utf-8", "replace") + b"\n")
     except OSError:  # a full disk must not end the server
         pass
-
-
-class WorkloadService:
-    """The testbed's side. `on_exit` is called from a thread of this object's own."""
-
-    def __init__(self, control: socket.socket) -> None:
-        self._channel, self._ids = Channel(control), count(1)
-        self._done: dict[int, Event] = {}
-        self._on_exit: dict[int, Callable[[int], None]] = {}
-        self._gone = False
-        Thread(target=self._read, name="workloads", daemon=True).start()
-
-    def add(
-        self,
-        handler: str,
-        argv: Sequence[str],
-        hostname: str,
-        sockets: Sequence[tuple[str, socket.socket]],
-        *,
-        log_fd: int,
-        on_exit: Callable[[int], None],
-    ) -> int:
-        """Serve a container. The descriptors are duplicated: close your own. Returns what `remove` wants, at once: who
-        connects before the server has read the message waits in the listening socket's queue."""
-        key = next(self._ids)
-        self._on_exit[key] = on_exit
-        what = {"handler": handler, "argv": tuple(argv), "hostname": hostname, "roles": [role for role, _ in sockets]}
-        self._send({"op": "add", "id": key, **what}, [*(sock.fileno() for _, sock in sockets), log_fd])
-        return key
-
-    def remove(self, key: int) -> None:
-        """Returns when its sockets are closed; `on_exit` is not called. Harmless for one that has ended."""
-        self._on_exit.pop(key, None)
-        ident = next(self._ids)
-        event = self._done[ident] = Event()
-        self._send({"op": "remove", "target": key, "id": ident})
-        event.wait()
-        self._check()
-
-    def close(self) -> None:
-        """The server process ends."""
-        self._gone = True
-        self._channel.sock.shutdown(socket.SHUT_RDWR)
-
-    def _send(self, message: Message, fds: Sequence[int] = ()) -> None:
-        self._check()
-        self._channel.send(message, fds)
-
-    def _check(self) -> None:
-        if self._gone:
-            raise ConnectionError("the workload server process has ended")
-
-    def _read(self) -> None:
-        while received := self._channel.receive():
-            message, _ = received
-            if event := self._done.pop(message.get("done", 0), None):
-                event.set()
-            elif on_exit := self._on_exit.pop(message.get("exit", 0), None):
-                on_exit(message["code"])
-        killed = not self._gone
-        self._gone = True
-        for event in list(self._done.values()):
-            event.set()
-        self._channel.close()
-        while killed and self._on_exit:
-            self._on_exit.popitem()[1](-signal.SIGKILL)  # what it served has ended with it

@@ -49,13 +49,27 @@ def test_a_program_that_is_killed_in_its_pod_is_restarted(testbed: Labs) -> None
     testbed(inside, manifests=CLIENT)
 
 
-def test_what_the_shared_server_serves_is_not_called_running_when_that_server_is_killed(testbed: Labs) -> None:
+def test_what_the_shared_server_serves_ends_when_it_is_killed_and_another_serves_it_anew(testbed: Labs) -> None:
     def inside(lab: Testbed) -> None:
         apply(lab, HELLO)
-        (server,) = out(lab, "node1", "pgrep -x 'emu workloads'").split()
-        os.kill(int(server), signal.SIGKILL)
-        wait_until(lambda: pod_status(pod(lab, "a")) == "CrashLoopBackOff", "it has crashed")
-        assert container(lab, "client").state.running
+        address = pod(lab, "a").status.pod_ip
+        ask = f"curl -s -o /dev/null -w '%{{http_code}}' http://{address}/"
+        assert out(lab, "client", ask) == "200"
+
+        def kill() -> None:
+            (server,) = out(lab, "node1", "pgrep -x 'emu workloads'").split()
+            os.kill(int(server), signal.SIGKILL)
+
+        kill()
+        wait_until(lambda: container(lab, "a").restart_count == 1 and container(lab, "a").ready, "served anew")
+        ended = container(lab, "a").last_state.terminated
+        assert ended and (ended.exit_code, ended.reason) == (137, "Error")
+        assert out(lab, "client", ask) == "200"
+
+        kill()
+        wait_until(lambda: pod_status(pod(lab, "a")) == "CrashLoopBackOff", "it has crashed twice")
+        apply(lab, HELLO.replace("name: a", "name: b"))  # another does not wait
+        assert container(lab, "client").state.running and container(lab, "client").restart_count == 0
 
     testbed(inside, manifests=CLIENT)
 

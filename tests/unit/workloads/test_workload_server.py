@@ -4,6 +4,7 @@ import http.client
 import os
 import queue
 import re
+import signal
 import socket
 import threading
 
@@ -11,7 +12,8 @@ import pytest
 
 from emu.workloads.handler import BadArguments, Port
 from emu.workloads.handlers import HANDLERS
-from emu.workloads.server import WorkloadService, main
+from emu.workloads.server import main
+from emu.workloads.service import WorkloadService
 
 TIMEOUT_S = 5
 
@@ -26,11 +28,17 @@ def bound(kind, host="127.0.0.1"):
 
 class Lab:
     def __init__(self, log):
-        ours, theirs = socket.socketpair()
-        self.thread = threading.Thread(target=main, args=(theirs,))
-        self.thread.start()
-        self.service = WorkloadService(ours)
+        self.threads, self.theirs = [], []
+        self.service = WorkloadService(self.start)
         self.log, self.exits = log, queue.Queue()
+
+    def start(self):
+        """As a process of its own would be started."""
+        ours, theirs = socket.socketpair()
+        self.theirs.append(theirs)
+        self.threads.append(threading.Thread(target=main, args=(theirs,)))
+        self.threads[-1].start()
+        return ours
 
     def add(self, handler, argv=(), name="web-0", host="127.0.0.1"):
         """Serve a container on free ports; the addresses by role."""
@@ -46,8 +54,9 @@ class Lab:
 
     def close(self):
         self.service.close()
-        self.thread.join(TIMEOUT_S)
-        assert not self.thread.is_alive()
+        for thread in self.threads:
+            thread.join(TIMEOUT_S)
+        assert not any(thread.is_alive() for thread in self.threads)
 
 
 @pytest.fixture
@@ -217,3 +226,34 @@ def test_a_request_cannot_forge_a_line_of_the_log_or_a_header(lab):
     assert line.endswith('"a\\x0Ab" "-"')
     response, _ = fetch(lab.add("netexec")["http"], "/redirect?location=/a%0d%0aX-Forged:%201")
     assert response.getheader("X-Forged") is None
+
+
+def test_a_server_that_ends_tells_what_it_served_and_the_next_container_gets_another(lab):
+    lab.add("hello", name="web-0")
+    first = lab.key
+    lab.add("hello", name="web-1")
+    lab.theirs[0].shutdown(socket.SHUT_RDWR)
+    assert [lab.exits.get(timeout=TIMEOUT_S) for _ in range(2)] == [-signal.SIGKILL] * 2
+    lab.service.remove(first)  # harmless
+    again = lab.add("hello", name="web-0")
+    assert fetch(next(iter(again.values())))[0].status == 200
+    assert len(lab.threads) == 2
+    assert lab.exits.empty()
+
+
+def test_what_is_removed_while_its_server_ends_is_not_waited_for(lab):
+    lab.add("hello")
+    lab.theirs[0].shutdown(socket.SHUT_RDWR)
+    remover = threading.Thread(target=lab.service.remove, args=(lab.key,))
+    remover.start()
+    remover.join(TIMEOUT_S)
+    assert not remover.is_alive()
+
+
+def test_without_a_server_that_starts_nothing_is_served(tmp_path):
+    def fails():
+        raise OSError("no more processes")
+
+    service = WorkloadService(fails)
+    with pytest.raises(OSError, match="no more processes"), open(tmp_path / "log", "wb") as log:
+        service.add("pause", (), "web-0", (), log_fd=log.fileno(), on_exit=lambda _: None)
