@@ -51,6 +51,7 @@ API_PORT = 6443
 COREDNS_IMAGE = "registry.k8s.io/coredns/coredns:v1.11.1"  # kubeadm 1.30
 SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 DNS_LABELS = {"k8s-app": "kube-dns"}
+SCRAPED = {"prometheus.io/port": "9153", "prometheus.io/scrape": "true"}
 
 
 def system(topology: Topology, objects: Objects, now: str) -> Objects:
@@ -122,7 +123,7 @@ def _kubernetes(topology: Topology) -> tuple[KubeObject, ...]:
 def _kube_dns(topology: Topology) -> Service:
     labels = {"kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS", **DNS_LABELS}
     return Service(
-        metadata=ObjectMeta(namespace=SYSTEM_NAMESPACE, name="kube-dns", labels=labels),
+        metadata=ObjectMeta(namespace=SYSTEM_NAMESPACE, name="kube-dns", labels=labels, annotations=SCRAPED),
         spec=ServiceSpec(
             selector=DNS_LABELS,
             cluster_ip=str(cluster_dns(topology)),
@@ -136,6 +137,8 @@ def _kube_dns(topology: Topology) -> Service:
 
 
 def _coredns(topology: Topology) -> Deployment:
+    """Without what Pods here do not have: affinity (they go to the Node with the fewest, so each to another),
+    tolerations, resources, and the volume with the Corefile."""
     return Deployment(
         metadata=ObjectMeta(namespace=SYSTEM_NAMESPACE, name="coredns", labels=DNS_LABELS),
         spec=DeploymentSpec(
@@ -147,6 +150,8 @@ def _coredns(topology: Topology) -> Deployment:
                     containers=(_coredns_container(),),
                     dns_policy="Default",
                     node_selector={"kubernetes.io/os": "linux"},
+                    service_account_name="coredns",
+                    priority_class_name="system-cluster-critical",
                 ),
             ),
         ),
@@ -162,6 +167,12 @@ def _coredns_container() -> Container:
             ContainerPort(name="dns", container_port=53, protocol="UDP"),
             ContainerPort(name="dns-tcp", container_port=53),
             ContainerPort(name="metrics", container_port=9153),
+        ),
+        liveness_probe=Probe(
+            http_get=HTTPGetAction(path="/health", port=8080),
+            initial_delay_seconds=60,
+            timeout_seconds=5,
+            failure_threshold=5,
         ),
         readiness_probe=Probe(http_get=HTTPGetAction(path="/ready", port=8181)),
     )

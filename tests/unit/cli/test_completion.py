@@ -26,7 +26,7 @@ def test_names_of_objects_of_the_running_testbed(testbed):
     assert offered("emu get pods cl") == ["client"]
     assert offered("emu describe svc/w") == ["svc/web"]
     assert offered("emu delete pod client a") == ["agent-dnnfz", "agent-s7w4f"]
-    assert offered("emu get pods -n kube-system coredns-7")[0].startswith("coredns-7")
+    assert offered("emu get pods -n kube-system coredns-")[0].startswith("coredns-")
     assert offered("emu exec c") == ["client"]
     assert offered("emu exec node/") == ["node/node1", "node/node2"]
     assert offered("emu trace w")[-1] == "web"
