@@ -29,6 +29,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "POSTROUTING": ("mangle", "nat"),
 }
 MAX_DEPTH = 64  # nested jumps; the kernel refuses loops when a table is loaded
+_LOOPBACK: dict[int, IPAddress] = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
 PASSING = frozenset({"", "LOG", "NFLOG", "TRACE", "CT", "CHECKSUM"})  # the packet goes on to the next rule
 
 
@@ -53,6 +54,9 @@ class Outcome:
     dnat: tuple[IPAddress, int] | None = None  # port 0: kept
     snat: tuple[IPAddress, int] | None = None
     masquerade: bool = False
+    redirect: int = (
+        -1
+    )  # to this port of the incoming device's own address, which rules do not know; 0: kept; -1: not so
     random_port: bool = False  # --random-fully: the source port is new
     reject_with: str = ""
     ttl_raised: int = 0
@@ -161,6 +165,8 @@ class _Walker:
                 return _Step(replace(hit, masquerade=True, random_port="random" in rule.target_options), "ACCEPT")
             case "DNAT":
                 return _Step(_dnat(hit, *_destination(rule.target_options, "--to-destination")), "ACCEPT")
+            case "REDIRECT":
+                return _Step(_redirect(hit), "ACCEPT")
             case "SNAT":
                 to = _destination(rule.target_options, "--to-source")
                 return _Step(replace(hit, snat=to, random_port="random" in rule.target_options), "ACCEPT")
@@ -192,6 +198,22 @@ def _dnat(hit: Outcome, address: IPAddress, port: int) -> Outcome:
     states = ",".join(dict.fromkeys((*hit.packet.ctstate.split(","), "DNAT")))
     packet = replace(hit.packet, dst=address, dport=port or hit.packet.dport, ctstate=states, is_local_dst=False)
     return replace(hit, packet=packet, dnat=(address, port))
+
+
+def _redirect(hit: Outcome) -> Outcome:
+    """A packet made here goes to 127.0.0.1. Source: Linux net/netfilter/nf_nat_redirect.c."""
+    port = redirected(hit.matched[-1].rule.target_options)
+    if hit.packet.iif:
+        return replace(hit, redirect=port)
+    return _dnat(hit, _LOOPBACK[hit.packet.dst.version], port)
+
+
+def redirected(options: str) -> int:
+    """`--to-ports 80` → 80; 0 without it."""
+    option, _, text = options.partition(" ")
+    if option not in ("", "--to-ports", "--to-port") or (option and not text.isdigit()):
+        raise PlanError(f"{options}: only one port can be predicted")
+    return int(text or 0)
 
 
 @lru_cache(maxsize=65536)

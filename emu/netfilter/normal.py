@@ -169,6 +169,8 @@ def _target_options(target: str, options: str) -> str:
         return f"--set-xmark {value:#x}/{mask:#x}"
     if target == "CONNMARK":
         return _connmark(options)
+    if target == "REDIRECT":
+        return options.replace("--to-port ", "--to-ports ")
     if target == "REJECT" and options in REJECT_WITH.values():
         return ""
     return options

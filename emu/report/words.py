@@ -124,7 +124,7 @@ def _places(rule: str) -> tuple[str, str, str]:
 
 
 def _says_itself(each: Cause) -> bool:
-    verdict = each.effect in ("accept", "drop", "reject") or each.effect.startswith("DNAT to")
+    verdict = each.effect in ("accept", "drop", "reject") or each.effect.startswith(("DNAT to", "redirected"))
     return each.kind is CauseKind.LINK or (each.kind is CauseKind.RULE and verdict)
 
 

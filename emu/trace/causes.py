@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from emu.trace.addresses import to_endpoint
-from emu.trace.changed import connection_marked, endpoint, marked, ttl_set
+from emu.trace.changed import connection_marked, endpoint, marked, redirected, ttl_set
 from emu.trace.model import Cause, CauseKind, Headers, Hop, Leg, Verdict
 
 _BASE_CHAIN = re.compile(r"-[AP] (INPUT|FORWARD|POSTROUTING)\b")
@@ -81,6 +81,8 @@ def effect_of(line: str) -> str:
     match target:
         case "DNAT":
             return f"{DNAT}{options.split()[-1]}"
+        case "REDIRECT":
+            return redirected(options)
         case "MASQUERADE" | "SNAT":
             return CHANGED
         case "MARK":

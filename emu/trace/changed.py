@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from emu.netfilter import normal
+from emu.netfilter import evaluate, normal
 from emu.plan.model import IPAddress
 from emu.trace.conntrack import ICMP
 from emu.trace.model import Headers, Hop
@@ -82,6 +82,12 @@ def ttl_set(options: str) -> str:
     """What a TTL rule does: `ttl + 1`."""
     option, value = options.split()
     return f"ttl {({'--ttl-inc': '+ ', '--ttl-dec': '- '}).get(option, '')}{value}"
+
+
+def redirected(options: str) -> str:
+    """`--to-ports 80`, of REDIRECT: to this port of the device that the packet came by."""
+    port = evaluate.redirected(options)
+    return f"redirected to port {port}" if port else "redirected"
 
 
 def marked(options: str) -> str:

@@ -166,7 +166,7 @@ class _Asking:
             if self._joined(hop, after):
                 yield caused(CauseKind.LINK, netns, f"{hop.point} ↔ {after.point}", f"to {after.point}")
         else:
-            if not any(cause.effect.startswith(("DNAT", "source")) for cause in rules):
+            if not any(cause.effect.startswith(("DNAT", "redirected", "source")) for cause in rules):
                 yield from self._translated(hop, after, reply)
             yield from self._within(hop, after, self._mark(hop, rules))
 

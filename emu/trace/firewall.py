@@ -10,7 +10,7 @@ from emu.netfilter.evaluate import Choices, Matched, Outcome, PacketView, walk
 from emu.netfilter.model import Table
 from emu.plan.model import IPAddress
 from emu.trace import conntrack
-from emu.trace.changed import connection_marked, endpoint, marked, ttl_set
+from emu.trace.changed import connection_marked, endpoint, marked, redirected, ttl_set
 from emu.trace.conntrack import Conntrack, Entry, tuple_of
 from emu.trace.model import Cause, CauseKind
 from emu.trace.packet import Packet
@@ -59,7 +59,7 @@ class Firewall:
             _translate(packet.entry, machine, packet, at, outcome)
         causes += [_cause(machine, packet, matched) for matched in telling(machine, outcome.matched)]
         if outcome.verdict == "ACCEPT":
-            causes += _rewritten(machine, packet, at, told=bool(outcome.dnat or outcome.snat or outcome.masquerade))
+            causes += _rewritten(machine, packet, at, told=_translates(outcome))
         return outcome, causes
 
     def _before_conntrack(self, machine: Machine, raw: Sequence[Table], packet: Packet, at: At) -> Outcome | None:
@@ -137,6 +137,8 @@ def _state(packet: Packet) -> str:
 def _translate(entry: Entry, machine: Machine, packet: Packet, at: At, outcome: Outcome) -> None:
     if outcome.dnat:
         conntrack.destination_nat(entry, *outcome.dnat)
+    if outcome.redirect >= 0 and (own := machine.own_on(at.iif, packet.headers.dst.version)):
+        conntrack.destination_nat(entry, own, outcome.redirect)
     if outcome.snat:
         conntrack.source_nat(entry, outcome.snat[0], outcome.snat[1] or _port(packet, outcome))
     elif outcome.masquerade:
@@ -147,6 +149,10 @@ def _translate(entry: Entry, machine: Machine, packet: Packet, at: At, outcome: 
         entry.destination_decided = True
     elif at.hook in ("POSTROUTING", "INPUT"):
         entry.source_decided = True
+
+
+def _translates(outcome: Outcome) -> bool:
+    return bool(outcome.dnat or outcome.snat or outcome.masquerade or outcome.redirect >= 0)
 
 
 def _port(packet: Packet, outcome: Outcome) -> int:
@@ -197,6 +203,8 @@ def _effect(matched: Matched, packet: Packet) -> str:
     match rule.target:
         case "DNAT":
             return f"DNAT to {rule.target_options.split()[-1]}"
+        case "REDIRECT":
+            return redirected(rule.target_options)
         case "MASQUERADE" | "SNAT":
             return f"source becomes {entry.expected.dst}" if entry else ""
         case "MARK":

@@ -197,6 +197,12 @@ class Machine:
             return route.src or dst
         return self.address_on(self.device(route), dst, route.via)
 
+    def own_on(self, dev: str, version: int) -> IPAddress | None:
+        """What REDIRECT takes: the first of the device's own."""
+        return next(
+            (a.address.ip for a in self.plan.addresses if a.dev == dev and a.address.version == version), None
+        )  # fmt: skip
+
     def address_on(self, dev: str, dst: IPAddress, via: IPAddress | None = None) -> IPAddress | None:
         """Also what MASQUERADE takes. IPv4 looks at the next hop, and where the device has no address takes that of the
         oldest link; IPv6 at the destination: of one device's addresses, or where it has none of all, that which is most

@@ -100,6 +100,20 @@ def test_filter_sees_what_nat_made_of_a_local_packet() -> None:
     assert (outcome.verdict, outcome.reject_with) == ("REJECT", "tcp-reset")
 
 
+def test_redirect_names_a_port_of_the_incoming_device_and_here_goes_to_127_0_0_1() -> None:
+    coming = run(
+        table("nat", "-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-port 8080", hook="PREROUTING"), "PREROUTING"
+    )
+    assert [(each.redirect, each.dnat) for each in coming] == [(8080, None)]
+    (kept,) = run(table("nat", "-A PREROUTING -j REDIRECT", hook="PREROUTING"), "PREROUTING")
+    assert kept.redirect == 0
+    made_here = replace(PACKET, iif="", oif="eth0")
+    (going,) = run(table("nat", "-A OUTPUT -p tcp -j REDIRECT --to-ports 8080", hook="OUTPUT"), "OUTPUT", made_here)
+    assert (going.redirect, going.dnat) == (-1, (ip_address("127.0.0.1"), 8080))
+    with pytest.raises(PlanError, match="only one port can be predicted"):
+        run(table("nat", "-A PREROUTING -p tcp -j REDIRECT --to-ports 80-90", hook="PREROUTING"), "PREROUTING")
+
+
 def test_masquerade_and_snat_end_the_table() -> None:
     text = table("nat", "-A POSTROUTING -j A", "-A A -j MASQUERADE --random-fully", hook="POSTROUTING")
     outcome = run(text, "POSTROUTING")[0]
