@@ -96,6 +96,11 @@ def balancer_netns(node: str, network: str) -> str:
     return f"{node}_lb_{network[:9]}"
 
 
+def ingress_netns(node: str) -> str:
+    """The netns of the ingress network's load balancer on a Node, `ingress_sbox` there."""
+    return f"{node}_ingress_sbox"
+
+
 def calico_veth(namespace: str, pod: str) -> str:
     """The Node's end of a Pod's link, as Calico's plugin names it: `cali` and 11 hex digits of SHA-1(`namespace.pod`).
     Source: projectcalico/calico libcalico-go/lib/backend/k8s/conversion, VethNameForWorkload."""

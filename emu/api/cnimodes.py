@@ -31,6 +31,7 @@ class CniMode:
     fabric: str = "switches"  # default of fabric.kind
     mtu: int = 1500  # default of fabric.mtu
     host_ports: bool = False  # containers may have a hostPort
+    publishes: tuple[str, str] | None = None  # the option, and its value, with which Services may publish ports
     resolver: str = ""  # where each Pod's own runtime answers for names, inside the Pod
     kubelet: bool = True  # a kubelet keeps its chains on each Node
     conflist: bool = False  # CNI plugins join the Pods: cni.conflist says which
@@ -75,6 +76,7 @@ CNI_MODES: tuple[CniMode, ...] = (
         dns_replicas=0,
         pods={4: "10.0.1.0/24"},
         by_option={("endpoint_mode", "vip"): {"pods": "10.0.1.0/25", "services": "10.0.1.128/26"}},
+        publishes=("endpoint_mode", "vip"),
         shared_range=True,
         resolver="127.0.0.11",
         kubelet=False,
@@ -100,3 +102,9 @@ def cni_mode(name: str) -> CniMode:
 def takes_host_ports(cni: Cni) -> bool:
     """Whether the Node's own ports can lead to a container."""
     return cni_mode(cni.mode).host_ports or conflist.capable(cni.conflist, "portMappings")
+
+
+def publishes(cni: Cni) -> bool:
+    """Whether every Node's own ports can lead to a Service."""
+    with_option = cni_mode(cni.mode).publishes
+    return with_option is not None and cni.options.get(with_option[0]) == with_option[1]

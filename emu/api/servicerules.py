@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
-from emu.api import rules
+from emu.api import published, rules
 from emu.api.objects import Endpoints, EndpointSlice, Service, ServiceSpec
 from emu.api.podrules import PROTOCOLS
 from emu.api.wrong import Wrong
@@ -22,6 +22,7 @@ def service(obj: Service) -> None:
     _addresses(spec)
     _affinity(spec)
     rules.one_of(spec.internal_traffic_policy, ("Cluster", "Local"), "spec", "internalTrafficPolicy")
+    published.check(obj.metadata.annotations, spec.cluster_ip)
 
 
 def _ports(spec: ServiceSpec) -> None:

@@ -9,6 +9,7 @@ from emu import names
 from emu.addressing import IPAddress, IPInterface, IPNetwork
 from emu.api.images import Program
 from emu.api.objects import Container, Objects
+from emu.api.published import Port
 from emu.api.topology import Topology
 
 
@@ -150,6 +151,15 @@ class Frontend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A Service, and the ports of every Node that lead to it."""
+
+    namespace: str
+    service: str
+    ports: tuple[Port, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """Everything the planners need. `objects` is the resolved set (with status), as `emu get` shows it."""
 
@@ -166,6 +176,7 @@ class Cluster:
     objects: Objects
     routers: tuple[Router, ...] = ()
     warnings: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()  # by the Services that publish ports
     joining: tuple[Pod, ...] = ()  # placed, and to be given their addresses by who joins them to the network
     ipip_module: bool = True  # of this machine's kernel; without it tunl0 is realised by eBPF
 

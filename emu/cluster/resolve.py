@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from emu.api.images import Image
 from emu.api.objects import Key, Node, Objects
 from emu.api.topology import Topology
-from emu.cluster import capacity, hostports, ipam, objectmap, services
+from emu.cluster import capacity, hostports, ipam, objectmap, published, services
 from emu.cluster.model import Cluster
 from emu.cluster.nodes import families, node_ranges, nodes, ranges
 from emu.cluster.objectmap import of_kind
@@ -81,6 +81,7 @@ def _resolved(
     unseen = objectmap.unseen(objects, previous.objects if previous else {})
     check_images(unseen, registry)
     hostports.check(topology, unseen)
+    published.check(topology, objects, unseen)
     settled = settle(topology, objects, now)
     if is_new:
         capacity.check_nodes(topology, settled)
@@ -115,5 +116,6 @@ def _cluster(topology: Topology, objects: Objects, registry: Mapping[str, Image]
         objects=objects,
         routers=routers(topology),
         warnings=warnings(objects),
+        published=published.of(objects),
         joining=joining(topology, objects, registry),
     )

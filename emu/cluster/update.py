@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from emu.api import published
 from emu.api.objects import (
     DaemonSet,
     Deployment,
@@ -20,6 +21,7 @@ from emu.api.objects import (
     Service,
     ServiceSpec,
 )
+from emu.api.podrules import IP_ANNOTATION
 from emu.cluster.objectmap import subject
 from emu.errors import InputError
 
@@ -28,6 +30,8 @@ OWN_ANNOTATIONS = (
     "kube-emu.io/", "deployment.kubernetes.io/", "endpoints.kubernetes.io/", "flannel.alpha.coreos.com/",
     "projectcalico.org/",
 )  # fmt: skip
+#: Those of them that a user writes.
+ASKED = (IP_ANNOTATION, published.ANNOTATION)
 
 
 def updated(existing: KubeObject | None, wanted: KubeObject) -> KubeObject:
@@ -47,8 +51,8 @@ def _meta(existing: KubeObject, wanted: ObjectMeta) -> ObjectMeta:
     old = existing.metadata
     own = {name: text for name, text in old.annotations.items() if name.startswith(OWN_ANNOTATIONS)}
     labels = {**old.labels, **wanted.labels} if isinstance(existing, Namespace | Node) else wanted.labels
-    asked = {name: text for name, text in own.items() if name != "kube-emu.io/ip"}
-    return replace(old, labels=labels, annotations={**asked, **wanted.annotations})
+    kept = {name: text for name, text in own.items() if name not in ASKED}
+    return replace(old, labels=labels, annotations={**kept, **wanted.annotations})
 
 
 def _service(existing: Service, wanted: Service) -> ServiceSpec:

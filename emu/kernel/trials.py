@@ -95,6 +95,8 @@ AWS_RULES = (
     ("CONNMARK", "xt_connmark", "mangle", "-A PREROUTING -j CONNMARK --set-xmark 0x80/0x80"),
     ("TTL", "xt_HL", "mangle", "-A PREROUTING -j TTL --ttl-inc 1"),
 )
+#: Those of Docker's Swarm alone.
+SWARM_RULES = (("REDIRECT", "xt_REDIRECT", "nat", "-A PREROUTING -p tcp -j REDIRECT --to-ports 80"),)
 #: Those of Cilium alone.
 CILIUM_RULES = (
     ("socket", "xt_socket", "mangle", "-A PREROUTING -m socket --transparent -j ACCEPT"),
@@ -126,7 +128,7 @@ def _calico_rules() -> Iterator[Trial]:
 
 
 def _other_rules() -> Iterator[Trial]:
-    for used, modules, table, rule in (*AWS_RULES, *CILIUM_RULES):
+    for used, modules, table, rule in (*AWS_RULES, *SWARM_RULES, *CILIUM_RULES):
         yield Trial(f"iptables-nft: {used}", False, _rule("nft", "iptables", table, rule), f"modprobe -a {modules}")
 
 

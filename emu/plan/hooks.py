@@ -31,6 +31,11 @@ ORDER: tuple[tuple[str, str], ...] = (
         "POSTROUTING the source is changed behind KUBE-POSTROUTING, for which a packet is marked or not",
     ),
     (
+        "docker-ingress",
+        "dockerd INSERTS its jumps to DOCKER-INGRESS, and the MASQUERADE beside them, when a Swarm's service publishes "
+        "the first port: they stand before what it put there when it started",
+    ),
+    (
         "docker",
         "dockerd puts its jumps first when it starts; a kube-proxy that starts later puts its own before them",
     ),

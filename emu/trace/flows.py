@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emu import names
-from emu.cluster.model import Backend, Cluster, Frontend, IPInterface, Pod
+from emu.cluster.model import Backend, Cluster, Frontend, IPInterface, Pod, Published
 from emu.plan.model import IPAddress, Plan
 from emu.trace import uplink_flows
 from emu.trace.changed import endpoint
@@ -41,6 +41,7 @@ class _Kinds:
             yield from self._services()
             yield from self._nodes()
             yield from self._published()
+            yield from self._mesh()
         yield from uplink_flows.flows(self.cluster, self.pods)
 
     # --- kinds ----------------------------------------------------------------------------------------------------
@@ -129,6 +130,33 @@ class _Kinds:
                 yield self._flow(_netns(pod), address, "tcp", port, label)
         label = f"Pod to itself by its published port: {server.key} → {target}"
         yield self._flow(_netns(server), address, "tcp", port, label)
+
+    def _mesh(self) -> Iterator[Flow]:
+        """To a port of a Node that leads to a Service, at a Node with no Pod of it if there is one."""
+        found = [(each, self._behind(each)) for each in self.cluster.published]
+        asked, pods = next(((each, pods) for each, pods in found if pods), (None, []))
+        port = next((port for port in asked.ports if port.protocol == "TCP"), None) if asked else None
+        if asked is None or port is None:
+            return
+        busy = {pod.node for pod in pods}
+        node = min(self.cluster.nodes, key=lambda each: each.name in busy)
+        address, target = self._uplink(node.name).ip, f"{node.name}:{port.number} of {asked.namespace}/{asked.service}"
+        for place in PLACES:
+            asking = next((n for n in self.cluster.nodes if self._place(n.name, node.name) == place), None)
+            if asking:
+                label = f"Node to a Service's port, {place.replace(SAME, 'its own')}: {asking.name} → {target}"
+                yield self._flow(asking.name, address, "tcp", port.number, label)
+            pod = next((p for p in self.pods if p not in pods and self._place(p.node, node.name) == place), None)
+            if pod:
+                label = f"Pod to a Service's port, {place}: {pod.key} → {target}"
+                yield self._flow(_netns(pod), address, "tcp", port.number, label)
+        label = f"Pod to its own Service's port: {pods[0].key} → {target}"
+        yield self._flow(_netns(pods[0]), address, "tcp", port.number, label)
+
+    def _behind(self, asked: Published) -> list[Pod]:
+        own = [f for f in self.cluster.frontends if (f.namespace, f.service) == (asked.namespace, asked.service)]
+        pods = {pod.key: pod for frontend in own for each in _ready(frontend) if (pod := self._pod_at(each))}
+        return list(pods.values())
 
     # --- pieces ---------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_interface
+from typing import NamedTuple
 
 from emu import names
 from emu.addressing import EVERYTHING
@@ -39,23 +40,48 @@ def bridge(seed: int, node: str, network: Network, sysctls: tuple[Sysctl, ...] =
     )  # fmt: skip
 
 
+class Sandbox(NamedTuple):
+    """A namespace, and what it has of a network."""
+
+    netns: str
+    kind: NetnsKind
+    owner: str
+    node: str
+    dev: str
+    address: IPv4Address
+
+
 def link(seed: int, pod: Pod, network: Network, dev: str, address: IPv4Address) -> tuple[NetnsPlan, NetnsPlan]:
     """The Pod's netns with its end, and the default route by it; and the Node's with the other."""
+    netns = names.pod_netns(pod.namespace, pod.name)
     far, far_mac = names.docker_veth(seed, pod.namespace, pod.name), names.mac("host", seed, pod.namespace, pod.name)
-    drawn = names.mac("container", seed, pod.node, address)
+    return _linked(seed, network, Sandbox(netns, NetnsKind.POD, pod.key, pod.node, dev, address), far, far_mac)
+
+
+def sandbox_link(seed: int, network: Network, sandbox: Sandbox) -> tuple[NetnsPlan, NetnsPlan]:
+    """The same for a namespace of dockerd's own."""
+    netns = sandbox.netns
+    return _linked(seed, network, sandbox, names.docker_veth(seed, "", netns), names.mac("host", seed, netns))
+
+
+def _linked(
+    seed: int, network: Network, sandbox: Sandbox, far: str, far_mac: str
+) -> tuple[NetnsPlan, NetnsPlan]:  # fmt: skip
+    netns, kind, owner, node, dev, address = sandbox
+    drawn = names.mac("container", seed, node, address)
     inside, outside = veth.pair(
-        veth.in_pod(pod, names.docker_mac(address) if network.mac_of_address else drawn, dev),
-        veth.on_node(pod, far, far_mac, network.bridge, network.hairpin),
+        veth.End(netns, dev, Role.POD_ETH, owner, names.docker_mac(address) if network.mac_of_address else drawn),
+        veth.End(node, far, Role.HOST_VETH, owner, far_mac, network.bridge, network.hairpin),
         network.mtu,
     )
     return (
         NetnsPlan(
-            name=names.pod_netns(pod.namespace, pod.name),
-            kind=NetnsKind.POD,
-            owner=pod.key,
+            name=netns,
+            kind=kind,
+            owner=owner,
             links=(inside,),
             addresses=(Address(dev=dev, address=ip_interface(f"{address}/{network.range.prefixlen}")),),
             routes=(Route(dst=EVERYTHING[4], dev=dev, via=network.gateway),),
         ),
-        NetnsPlan(name=pod.node, kind=NetnsKind.NODE, owner=pod.node, links=(outside,)),
+        NetnsPlan(name=node, kind=NetnsKind.NODE, owner=node, links=(outside,)),
     )

@@ -40,9 +40,9 @@ class Bridge:
     icc: bool = True
 
 
-def _make(bridges: tuple[Bridge, ...], version: int, userland_proxy: bool) -> RulesetPart:
-    """`bridges` in the order they were made."""
-    filter_chains, forward = (_filter_28 if version >= 28 else _filter_27)(bridges)
+def _make(bridges: tuple[Bridge, ...], version: int, userland_proxy: bool, first: tuple[str, ...] = ()) -> RulesetPart:
+    """`bridges` in the order they were made. `first`: of 28, chains of others that DOCKER-FORWARD begins with."""
+    filter_chains, forward = _filter_28(bridges, first) if version >= 28 else _filter_27(bridges)
     translations = (rule for each in bridges for rule in _translations(each, version, userland_proxy))
     nat = Table(4, "nat", (Chain("DOCKER", tuple(translations)),))
     raw = (
@@ -65,7 +65,7 @@ def _make(bridges: tuple[Bridge, ...], version: int, userland_proxy: bool) -> Ru
     )
 
 
-#: (key, bridges, version, userland_proxy)
+#: (key, bridges, version, userland_proxy), and first if there are any
 part: Memo[RulesetPart] = Memo(_make)
 
 
@@ -181,8 +181,10 @@ def _forward_27(bridge: Bridge) -> Iterator[Rule]:
     yield _rule(_from(name), _out(name), to="ACCEPT" if bridge.icc else "DROP")
 
 
-def _filter_28(bridges: tuple[Bridge, ...]) -> tuple[tuple[Chain, ...], tuple[Rule, ...]]:
-    onward = (_rule(to=chain) for chain in ("DOCKER-CT", "DOCKER-INTERNAL", "DOCKER-BRIDGE"))
+def _filter_28(
+    bridges: tuple[Bridge, ...], first: tuple[str, ...]
+) -> tuple[tuple[Chain, ...], tuple[Rule, ...]]:  # fmt: skip
+    onward = (_rule(to=chain) for chain in (*first, "DOCKER-CT", "DOCKER-INTERNAL", "DOCKER-BRIDGE"))
     published = (rule for each in bridges for rule in _published(each))
     elsewhere = (_rule(_not_from(each.name), _out(each.name), to="DROP") for each in bridges)
     chains = (

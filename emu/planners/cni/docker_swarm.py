@@ -15,6 +15,11 @@ PACKET PATH
         to 10.0.1.167:80                    mark, IPVS, SNAT: 10.0.1.254 → 10.0.1.3:80; the answer comes back this way
     To anything else: by eth1 and docker_gwbridge, from the host's address. Between two containers not by this way:
     docker_gwbridge lets none talk to another.
+    To a published port of any host, with vip (the routing mesh), whether a container of the service is there or not:
+    eth0 192.168.100.13 ─ DNAT ─ docker_gwbridge ── eth1 172.18.0.2   ingress_sbox   eth0 10.0.0.252 ── vethN ─ br0 ─ …
+        to 192.168.100.13:8080                      mark, IPVS, SNAT: 10.0.0.252 → 10.0.0.2:8080
+    … ═ VXLAN 4096 ═ … br0 ─ vethN ── eth1 10.0.0.2 of a task, where REDIRECT makes 80 of 8080; the answer comes back
+    this way, so that the task sees the sandbox of the host that was asked, and not who asked.
 
 KERNEL OBJECTS
     netns HOST_1-ID  on each host that has a container of the network (/run/docker/netns/1-ID there), in it:
@@ -32,6 +37,20 @@ KERNEL OBJECTS
         nat         POSTROUTING -d NETWORK -m ipvs --ipvs -j SNAT to its own address
         sysctls     vs.conntrack, vs.expire_nodest_conn, vs.expire_quiescent_template, ip_forward 1;
                     vs.conn_reuse_mode 0
+    netns HOST_1-ID, with vip, of the ingress network too, on every host: VNI 4096, 10.0.0.0/24, the same else
+    netns HOST_ingress_sbox, with vip, on every host, whether it has containers or not:
+        eth0        in the ingress network; the addresses that services which publish have there, as /32
+        eth1        172.18.0.2 on docker_gwbridge; default via 172.18.0.1
+        mangle      PREROUTING --dport PUBLISHED -j MARK, of each port; INPUT -d VIP -j MARK
+        IPVS, nat, sysctls   as in HOST_lb_ID, with the tasks' addresses in the ingress network
+    host, while a published port leads to a task:
+        nat         DOCKER-INGRESS, from PREROUTING and OUTPUT for local destinations, before DOCKER: DNAT to
+                    172.18.0.2; POSTROUTING -o docker_gwbridge from the host's own addresses: MASQUERADE
+        filter      DOCKER-INGRESS, first of DOCKER-FORWARD: lets the port pass, and answers from it
+        sysctl      conf.docker_gwbridge.route_localnet 1, for 127.0.0.1
+    container of a service that publishes: eth1 in the ingress network, and docker_gwbridge is eth2;
+        nat         PREROUTING -d ITS-ADDRESS-THERE --dport PUBLISHED -j REDIRECT --to-ports TARGET
+        filter      INPUT, OUTPUT: of TCP, UDP and SCTP by that address, TARGET alone
     host            docker0 (172.17.0.1/16, no container on it), docker_gwbridge (172.18.0.1/16); the rules of Docker 28
                     for both, without inter-container communication on docker_gwbridge
     container       eth0, MAC 02:42 and its address; eth1, MAC drawn; default via docker_gwbridge; a name server at
@@ -48,22 +67,36 @@ OPTIONS
     needs the module ip_vs (and ip_vs_rr, xt_ipvs) and root: without them it is refused when the cluster comes up
     vni: of the network (4097)
     mtu: of the network, outer headers included (1500, whatever the uplink has)
+    ingress: with vip, the range of the ingress network (10.0.0.0/24); as large as the network at least
+
+PUBLISHED PORTS
+    Annotation of a Service, with vip: kube-emu.io/publish: "8080:80, 5353:53/udp", as `docker service create --publish`
+    has it; every port is given, none drawn. The target is a port of the containers, whatever spec.ports says. With
+    dnsrr, and of a Service with clusterIP None, it is refused, as Swarm does; so is a port that another Service has.
+    `mode: host` is not built (hostPort is refused).
 
 BRINGS
-    ranges.pods 10.0.1.0/24 (the ingress network has 10.0.0.0/24), proxy none, no cluster DNS, no kubelet's chains.
-    With vip the network is the smallest that holds both ranges.pods, 10.0.1.0/25, and ranges.services, 10.0.1.128/26;
-    its last addresses are the load balancers', the first host's at the end
+    ranges.pods 10.0.1.0/24 (the ingress network has 10.0.0.0/24 with vip), proxy none, no cluster DNS, no kubelet's
+    chains. With vip the network is the smallest that holds both ranges.pods, 10.0.1.0/25, and ranges.services,
+    10.0.1.128/26; its last addresses are the load balancers', the first host's at the end
 
 MTU
     eth0 1450: VXLAN over IPv4 takes 50. eth1 1500.
 
 LIMITS
     IPv4 only; one network for all containers, whatever their Kubernetes namespace, and it has no name: PTR tells the
-    container's alone; no encryption. The ingress network with its routing mesh and published ports is not built, nor
-    the network option for direct routing (com.docker.network.driver.overlay.dsr, hidden).
+    container's alone; no encryption. The network option for direct routing (com.docker.network.driver.overlay.dsr,
+    hidden) is not built. With dnsrr there is no ingress network, which a Swarm has always: it would ask for ip_vs.
+    For a container's links the network's name stands before `ingress`: they are in the order of the names (of other
+    names eth0 and eth1 change places; before 28 they came in any order).
+    Swarm makes a service's containers anew when what it publishes changes; here they get the link, or lose it, as they
+    run. DOCKER-INGRESS goes with the last task; dockerd leaves it empty, and takes the ports from it alone.
+    dockerd listens at each published port of the host, so that no other program takes it; here nobody does. It knows
+    no readiness but a container's health; here a task that is not ready is sent nothing.
+    /etc/hosts has the container's address in the network alone, not that in the ingress network.
     Swarm gives virtual addresses, tasks' and load balancers' from one range in the order in which they come, and a
     daemon draws marks so; here each has a part of the range, and a mark is 256 and the number of the address in its
-    part.
+    part; in the ingress network, where everybody has the number that it has in the network, marks follow those.
     dockerd listens at 127.0.0.11 on a port it draws, and has rules in the container's namespace lead port 53 there;
     here it is port 53 itself, so that no container can bind that on all addresses.
     Docker draws the numbers of vethN and the addresses on docker_gwbridge in the order in which containers come; here
@@ -81,7 +114,7 @@ SOURCES
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import NamedTuple
 
 from emu import names
@@ -90,27 +123,34 @@ from emu.api.wrong import Wrong, shown
 from emu.cluster.model import Cluster, Node, Pod
 from emu.memo import Memo
 from emu.plan.merge import Fragment, Rules
-from emu.plan.model import Address, FdbEntry, Link, Neighbor, NetnsKind, NetnsPlan, Role, Sysctl, Vxlan
-from emu.planners import choices, veth
-from emu.planners.cni import docker_bridge, docker_rules, docker_swarm_balancer
+from emu.plan.model import NetnsKind, NetnsPlan
+from emu.planners import choices
+from emu.planners.cni import (
+    docker_bridge,
+    docker_rules,
+    docker_swarm_balancer,
+    docker_swarm_ingress,
+    docker_swarm_network,
+)
 from emu.planners.cni.docker_bridge import Network
 from emu.planners.cni.docker_rules import Bridge, Container
 from emu.planners.cni.docker_swarm_balancer import VIP, Balancer
-from emu.planners.underlay import ipv6_off
+from emu.planners.cni.docker_swarm_ingress import Mesh
+from emu.planners.cni.docker_swarm_network import ETH0, Member, Overlay
 
 NAME = "docker-swarm"
-VNI, PORT, OVERHEAD = 4097, 4789, 50
+VNI, OVERHEAD = 4097, 50
 DEFAULT_MTU = 1500
 DOCKER0 = Network(bridge="docker0", range=IPv4Network("172.17.0.0/16"), mtu=DEFAULT_MTU)
 GATEWAY = Network(bridge="docker_gwbridge", range=IPv4Network("172.18.0.0/16"), mtu=DEFAULT_MTU)
-BRIDGE, TUNNEL = "br0", "vxlan0"
-ETH0, ETH1 = "eth0", "eth1"
+ETH1, ETH2 = "eth1", "eth2"
 
 
 class Options(NamedTuple):
     endpoint_mode: str = "dnsrr"
     vni: int = VNI
     mtu: int = DEFAULT_MTU
+    ingress: str = docker_swarm_ingress.RANGE
 
 
 def network_of(topology: Topology) -> IPv4Network:
@@ -140,146 +180,101 @@ def check(topology: Topology) -> None:
                     raise Wrong(what, "ranges", field, index)
     if options.endpoint_mode == VIP:
         docker_swarm_balancer.check(topology)
+        _check_ingress(topology, options)
+    elif "ingress" in topology.cni.options:
+        what = f"is {options.ingress}, and only with endpoint_mode vip there is one"
+        raise Wrong(what, "cni", "options", "ingress")
     if network_of(topology).prefixlen <= GATEWAY.range.prefixlen:
         what = f"is {topology.ranges.pods[0]}, must be smaller than {GATEWAY.bridge}'s {GATEWAY.range}"
         raise Wrong(what, "ranges", "pods", 0, hint="each container has an address in both")
+
+
+def _check_ingress(topology: Topology, options: Options) -> None:
+    if options.vni == docker_swarm_ingress.VNI:
+        raise Wrong(f"is {options.vni}, which is the ingress network's with endpoint_mode vip", "cni", "options", "vni")
+    others = {each.bridge: each.range for each in (DOCKER0, GATEWAY)}
+    others |= {f"ranges.nodes[{index}]": IPv4Network(text) for index, text in enumerate(topology.ranges.nodes)}
+    own = docker_swarm_ingress.range_of(options.ingress)
+    docker_swarm_ingress.check(own, network_of(topology), others)
 
 
 def options_of(given: Mapping[str, object]) -> Options:
     known = {"endpoint_mode": ("dnsrr", VIP), "vni": range(4096, 1 << 24), "mtu": range(68 + OVERHEAD, 65536)}
     said = {"endpoint_mode": "dnsrr or vip", "vni": "4096-16777215", "mtu": f"{68 + OVERHEAD}-65535"}
     for key, value in given.items():
-        if key not in known:
-            raise choices.unknown("cni", NAME, key, known)
-        if value not in known[key] or isinstance(value, bool):
+        if key == "ingress":
+            docker_swarm_ingress.range_of(value)
+        elif key not in known:
+            raise choices.unknown("cni", NAME, key, (*known, "ingress"))
+        elif value not in known[key] or isinstance(value, bool):
             raise Wrong(f"is {shown(value)}, must be {said[key]}", "cni", "options", key)
     return Options(**given)  # type: ignore[arg-type]
 
 
-class Member(NamedTuple):
-    """A container of the network, or the load balancer of a host, as the others know it."""
-
-    owner: str  # a container's key
-    netns: str
-    node: str
-    address: IPv4Address
-    number: int  # in the network
-
-    @property
-    def mac(self) -> str:
-        return names.docker_mac(self.address)
-
-    @property
-    def outside(self) -> IPv4Address:
-        """On docker_gwbridge: after the gateway and the ingress sandbox."""
-        return GATEWAY.range[self.number + 1]
-
-
 def plan(cluster: Cluster) -> Iterator[Fragment]:
     options = options_of(cluster.topology.cni.options)
-    network, id_ = network_of(cluster.topology), names.swarm_id(cluster.seed, "network")
-    overlay = _Overlay(network, options, id_)
-    members = tuple(_member(network, pod) for pod in cluster.pods)
+    overlay = Overlay(
+        network_of(cluster.topology), options.vni, options.mtu - OVERHEAD, names.swarm_id(cluster.seed, "network")
+    )
+    found = _mesh(cluster, options, overlay)
+    members = tuple(map(_member, cluster.pods))
     vteps = {node.name: node.addresses[0].ip for node in cluster.nodes}
     for node in cluster.nodes:
-        yield from _host(cluster, node, tuple(each for each in members if each.node == node.name))
+        own = tuple(_outside(overlay, each) for each in members if each.node == node.name)
+        yield from _host((cluster.name, node.name), cluster.seed, node.name, own, found)
     joined = [node for node in cluster.nodes if any(each.node == node.name for each in members)]
-    balancers = tuple(_balancer(network, id_, node) for node in joined if options.endpoint_mode == VIP)
+    balancers = tuple(_balancer(overlay, node) for node in joined if found)
     for node in joined:
-        everybody = (*members, *balancers)
-        yield _network((cluster.name, node.name), cluster.seed, node.name, overlay, everybody, vteps)
+        everybody, host = (*members, *balancers), (cluster.name, node.name)
+        yield docker_swarm_network.netns(host, cluster.seed, node.name, overlay, everybody, vteps)
+    services = docker_swarm_balancer.services(cluster) if found else ()
     for each in balancers:
-        netns, mtu = names.network_netns(each.node, id_), options.mtu - OVERHEAD
-        yield _eth0((cluster.name, each.netns), cluster.seed, each, NetnsKind.NETWORK, netns, network.prefixlen, mtu)
-        yield from docker_swarm_balancer.plan(cluster, Balancer(each.netns, network, each.address, ETH0))
+        yield docker_swarm_network.joined((cluster.name, each.netns), cluster.seed, each, overlay)
+        yield from docker_swarm_balancer.plan(
+            cluster, Balancer(each.netns, overlay.range, each.address, ETH0), services
+        )
     for pod, member in zip(cluster.pods, members, strict=True):
         key = (cluster.name, pod.namespace, pod.name)
-        netns = names.network_netns(member.node, id_)
-        yield _eth0(key, cluster.seed, member, NetnsKind.POD, netns, network.prefixlen, options.mtu - OVERHEAD)
-        yield from _eth1(key, cluster.seed, pod, GATEWAY, ETH1, member.outside)
+        yield docker_swarm_network.joined(key, cluster.seed, member, overlay)
+        dev = ETH2 if found and found.ports(pod) else ETH1
+        yield from _gateway(key, cluster.seed, pod, GATEWAY, dev, _outside(overlay, member))
+    if found:
+        yield from docker_swarm_ingress.plan(cluster, found)
 
 
-def _member(network: IPv4Network, pod: Pod) -> Member:
+def _mesh(cluster: Cluster, options: Options, overlay: Overlay) -> Mesh | None:
+    if options.endpoint_mode != VIP:
+        return None
+    return docker_swarm_ingress.mesh(cluster, docker_swarm_ingress.range_of(options.ingress), overlay, GATEWAY)
+
+
+def _member(pod: Pod) -> Member:
     address = pod.addresses[0]
     assert isinstance(address, IPv4Address)
-    netns = names.pod_netns(pod.namespace, pod.name)
-    return Member(pod.key, netns, pod.node, address, int(address) - int(network[0]))
+    return Member(pod.key, names.pod_netns(pod.namespace, pod.name), pod.node, address)
 
 
-def _balancer(network: IPv4Network, id_: str, node: Node) -> Member:
-    address = docker_swarm_balancer.address_of(network, node.index)
-    netns = names.balancer_netns(node.name, id_)
-    return Member(netns, netns, node.name, address, int(address) - int(network[0]))
+def _outside(overlay: Overlay, member: Member) -> IPv4Address:
+    """On docker_gwbridge: after the gateway and the ingress sandbox."""
+    return GATEWAY.range[overlay.number(member.address) + 1]
 
 
-def _host(cluster: Cluster, node: Node, members: tuple[Member, ...]) -> Iterator[Fragment]:
-    key = (cluster.name, node.name)
+def _balancer(overlay: Overlay, node: Node) -> Member:
+    netns = names.balancer_netns(node.name, overlay.id)
+    address = docker_swarm_balancer.address_of(overlay.range, node.index)
+    return Member(netns, netns, node.name, address, kind=NetnsKind.NETWORK)
+
+
+def _host(
+    key: tuple[str, str], seed: int, node: str, outside: tuple[IPv4Address, ...], found: Mesh | None
+) -> Iterator[Fragment]:
     for each in (DOCKER0, GATEWAY):
-        yield _bridge((*key, each.bridge), cluster.seed, node.name, each)
-    containers = tuple(Container(str(each.outside)) for each in members)
+        yield _bridge((*key, each.bridge), seed, node, each)
+    containers = tuple(Container(str(each)) for each in (*((found.sandbox,) if found else ()), *outside))
     bridges = (Bridge(DOCKER0.bridge, DOCKER0.range), Bridge(GATEWAY.bridge, GATEWAY.range, containers, icc=False))
-    yield Rules(node.name, docker_rules.part(key, bridges, 28, True))
-
-
-class _Overlay(NamedTuple):
-    range: IPv4Network
-    options: Options
-    id: str
-
-
-def _make_network(
-    seed: int, node: str, overlay: _Overlay, members: tuple[Member, ...], vteps: Mapping[str, IPv4Address]
-) -> NetnsPlan:
-    """Where moby lets bridged frames pass iptables, there are no rules for them: they need not."""
-    mtu, own = overlay.options.mtu - OVERHEAD, [each for each in members if each.node == node]
-    others = [each for each in members if each.node != node]
-    bridge = Link(
-        name=BRIDGE, kind="bridge", role=Role.BRIDGE, owner=node, mtu=mtu, mac=names.mac(BRIDGE, seed, node)
-    )  # fmt: skip
-    vxlan = Vxlan(vni=overlay.options.vni, port=PORT, learning=True, proxy=True, misses=True, socket=node)
-    tunnel = Link(
-        name=TUNNEL,
-        kind="vxlan",
-        role=Role.TUNNEL,
-        owner=node,
-        mtu=mtu,
-        mac=names.mac(TUNNEL, seed, node),
-        master=BRIDGE,
-        vxlan=vxlan,
-    )
-    not_filtered = (Sysctl(key=f"net.bridge.bridge-nf-call-{each}tables", value="0") for each in ("ip", "ip6", "arp"))
-    name = names.network_netns(node, overlay.id)
-    return NetnsPlan(
-        name=name,
-        kind=NetnsKind.NETWORK,
-        owner=name,
-        links=(bridge, tunnel, *(_link(seed, each, name, mtu)[1] for each in own)),
-        addresses=(Address(dev=BRIDGE, address=ip_interface(f"{overlay.range[1]}/{overlay.range.prefixlen}")),),
-        neighbors=tuple(Neighbor(dev=TUNNEL, address=each.address, mac=each.mac) for each in others),
-        fdb=tuple(FdbEntry(dev=TUNNEL, mac=each.mac, dst=vteps[each.node]) for each in others),
-        sysctls=(*ipv6_off((4,)), *not_filtered),
-    )
-
-
-def _link(seed: int, member: Member, network: str, mtu: int) -> tuple[Link, Link]:
-    """The container's end, and the one in the netns of the network."""
-    far_mac = names.mac("overlay", seed, member.owner)
-    return veth.pair(
-        veth.End(member.netns, ETH0, Role.POD_ETH, member.owner, member.mac),
-        veth.End(network, f"veth{member.number}", Role.HOST_VETH, member.owner, far_mac, BRIDGE),
-        mtu,
-    )
-
-
-def _make_eth0(  # noqa: PLR0917 -- what it depends on
-    seed: int, member: Member, kind: NetnsKind, network: str, prefixlen: int, mtu: int
-) -> NetnsPlan:
-    link, _ = _link(seed, member, network, mtu)
-    own = Address(dev=ETH0, address=ip_interface(f"{member.address}/{prefixlen}"))
-    return NetnsPlan(name=member.netns, kind=kind, owner=member.owner, links=(link,), addresses=(own,))
+    first = (docker_swarm_ingress.CHAIN,) if found and found.open else ()
+    yield Rules(node, docker_rules.part(key, bridges, 28, True, first))
 
 
 _bridge: Memo[NetnsPlan] = Memo(docker_bridge.bridge)
-_network: Memo[NetnsPlan] = Memo(_make_network)
-_eth0: Memo[NetnsPlan] = Memo(_make_eth0, size=1 << 15)
-_eth1: Memo[tuple[NetnsPlan, NetnsPlan]] = Memo(docker_bridge.link, size=1 << 15)
+_gateway: Memo[tuple[NetnsPlan, NetnsPlan]] = Memo(docker_bridge.link, size=1 << 15)

@@ -10,13 +10,15 @@ Source: moby/moby daemon/libnetwork/service_linux.go (addLBBackend, configureFWM
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_interface
 from typing import NamedTuple
 
+from emu.addressing import IPAddress
+from emu.api.published import Port
 from emu.api.topology import Topology
 from emu.api.wrong import Wrong
-from emu.cluster.model import Cluster, Frontend
+from emu.cluster.model import Backend, Cluster, Frontend
 from emu.memo import Memo
 from emu.netfilter.model import Match, Rule
 from emu.plan.ipvs import RealServer, Taken, VirtualService
@@ -47,13 +49,16 @@ class Balancer(NamedTuple):
 
 
 class Service(NamedTuple):
-    """`tasks`: by address, with their weights: none for one that is to end."""
+    """`members`: the addresses of all its tasks; `tasks`: those that connections are sent to, with their weights: none
+    for one that is to end. `ports`: of the network in which it is entered by its ports too."""
 
     namespace: str
     name: str
     vip: IPv4Address
     mark: int
     tasks: tuple[tuple[IPv4Address, int], ...]
+    members: tuple[IPv4Address, ...]
+    ports: tuple[Port, ...] = ()
 
 
 def network(pods: IPv4Network, services: IPv4Network) -> IPv4Network:
@@ -82,8 +87,13 @@ def check(topology: Topology) -> None:
             raise Wrong(what, "ranges", field, 0, hint="give a smaller range, so that the network has a rest")
 
 
-def services(cluster: Cluster) -> Iterator[Service]:
+def services(cluster: Cluster) -> tuple[Service, ...]:
     """Those that have a virtual address, and a task: without one there is nothing of it."""
+    return tuple(each for each in every(cluster) if each.tasks)
+
+
+def every(cluster: Cluster) -> Iterator[Service]:
+    """Those that have a virtual address."""
     there = {pod.addresses[0] for pod in cluster.pods}
     base = IPv4Network(cluster.topology.ranges.services[0])[0]
     frontends: dict[tuple[str, str], list[Frontend]] = {}
@@ -92,21 +102,19 @@ def services(cluster: Cluster) -> Iterator[Service]:
     for (namespace, name), found in frontends.items():
         vip = found[0].cluster_ip
         assert isinstance(vip, IPv4Address)
-        if tasks := tuple((address, weight) for address, weight in _tasks(found) if address in there):
-            yield Service(namespace, name, vip, FIRST_MARK + int(vip) - int(base), tasks)
+        backends = {each.address: each for frontend in found for each in frontend.backends if each.address in there}
+        members = tuple(IPv4Address(address) for address in sorted(backends, key=int))
+        yield Service(namespace, name, vip, FIRST_MARK + int(vip) - int(base), tuple(_tasks(backends)), members)
 
 
-def _tasks(frontends: list[Frontend]) -> Iterator[tuple[IPv4Address, int]]:
+def _tasks(backends: Mapping[IPAddress, Backend]) -> Iterator[tuple[IPv4Address, int]]:
     """One that is to end keeps its connections and gets no new ones (rmLBBackend)."""
-    backends = {backend.address: backend for frontend in frontends for backend in frontend.backends}
     for address in sorted(backends, key=int):
         if backends[address].ready or backends[address].terminating:
-            assert isinstance(address, IPv4Address)
-            yield address, int(backends[address].ready)
+            yield IPv4Address(address), int(backends[address].ready)
 
 
-def plan(cluster: Cluster, balancer: Balancer) -> Iterator[Fragment]:
-    found = tuple(services(cluster))
+def plan(cluster: Cluster, balancer: Balancer, found: tuple[Service, ...]) -> Iterator[Fragment]:
     key = (cluster.name, balancer.netns)
     yield _endpoint(key, balancer, found)
     yield Rules(balancer.netns, _rules(key, balancer, found))
@@ -129,18 +137,24 @@ def _make_endpoint(balancer: Balancer, found: tuple[Service, ...]) -> NetnsPlan:
 
 
 def _make_rules(balancer: Balancer, found: tuple[Service, ...]) -> RulesetPart:
-    marking = (
+    by_port = (
         Hook(
-            table="mangle",
-            chain="INPUT",
-            rule=Rule((Match("", "-d", f"{each.vip}/32"),), "MARK", f"--set-xmark {each.mark:#x}/0xffffffff"),
+            table="mangle", chain="PREROUTING", rule=_mark(each, Match("", "-p", name), Match(name, "--dport", number))
         )
         for each in found
+        for name, number in ((port.protocol.lower(), str(port.number)) for port in each.ports)
+    )
+    by_address = (
+        Hook(table="mangle", chain="INPUT", rule=_mark(each, Match("", "-d", f"{each.vip}/32"))) for each in found
     )
     balanced = (Match("", "-d", str(balancer.network)), Match("ipvs", "--ipvs"))
     own = Rule(balanced, "SNAT", f"--to-source {balancer.address}")
     snat = (Hook(table="nat", chain="POSTROUTING", rule=own),) if found else ()
-    return RulesetPart(owner=docker_rules.OWNER, family=4, hooks=(*marking, *snat))
+    return RulesetPart(owner=docker_rules.OWNER, family=4, hooks=(*by_port, *by_address, *snat))
+
+
+def _mark(service: Service, *matches: Match) -> Rule:
+    return Rule(matches, "MARK", f"--set-xmark {service.mark:#x}/0xffffffff")
 
 
 _endpoint: Memo[NetnsPlan] = Memo(_make_endpoint)

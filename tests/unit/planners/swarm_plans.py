@@ -17,7 +17,17 @@ def rules(netns: NetnsPlan, table: str) -> str:
 
 
 def network(made: Plan, node: str) -> NetnsPlan:
-    (found,) = (n for n in made.netns.values() if n.kind is NetnsKind.NETWORK and n.name.startswith(f"{node}_1-"))
+    return _of(made, node, 4097)
+
+
+def ingress(made: Plan, node: str) -> NetnsPlan:
+    """The namespace of the ingress network."""
+    return _of(made, node, 4096)
+
+
+def _of(made: Plan, node: str, vni: int) -> NetnsPlan:
+    own = [each for each in made.netns.values() if each.kind is NetnsKind.NETWORK and each.name.startswith(f"{node}_")]
+    (found,) = (each for each in own if any(link.vxlan and link.vxlan.vni == vni for link in each.links))
     return found
 
 

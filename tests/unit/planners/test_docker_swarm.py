@@ -123,7 +123,9 @@ def test_without_the_tunnel_at_the_other_end_nobody_takes_it_out() -> None:
     [
         ("cni: {mode: docker-swarm, options: {endpoint_mode: no}}", "endpoint_mode is false, must be dnsrr or vip"),
         ("cni: {mode: docker-swarm, options: {vni: 1}}", "cni.options.vni is 1, must be 4096-16777215"),
-        ("cni: {mode: docker-swarm, options: {ingress: true}}", "unknown option ingress"),
+        ("cni: {mode: docker-swarm, options: {ingress: true}}", "ingress is true, must be a range as 10.0.0.0/24"),
+        ("cni: {mode: docker-swarm, options: {ingress: 10.9.0.0/24}}", "and only with endpoint_mode vip there is one"),
+        ("cni: {mode: docker-swarm, options: {routing: true}}", "unknown option routing"),
         ("cni: docker-swarm\nfamily: ipv6", "family is ipv6, must be ipv4 with cni docker-swarm"),
         ("cni: docker-swarm\nranges: {pods: 172.18.4.0/24}", "overlaps docker_gwbridge's 172.18.0.0/16"),
         ("cni: docker-swarm\nranges: {nodes: 172.17.4.0/24}", "overlaps docker0's 172.17.0.0/16"),
