@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network, summarize_address_range
 from typing import Any
 
 from emu.errors import KernelError, MissingFeature
@@ -99,15 +99,32 @@ def _addresses(objects: dict[str, list[Any]], wanted: dict[str, Subnet]) -> Iter
 
 def _elements(objects: dict[str, list[Any]]) -> Iterator[tuple[str, str, str, str]]:
     """(table, map or set, key as it is said to nft, MAC)."""
-    for each in objects["map"]:
-        yield from ((each["table"], each["name"], _address(key), mac) for key, mac in each.get("elem", ()))
-    for each in objects["set"]:
-        for mac, address in (element["concat"] for element in each.get("elem", ())):
-            yield each["table"], each["name"], f"{mac} . {_address(address)}", mac
+    for each in _ours(objects["map"], MACS):
+        for key, mac in each.get("elem", ()):
+            yield from ((each["table"], MACS, address, mac) for address in _said(key))
+    for each in _ours(objects["set"], FRAMES):
+        for mac, key in (_bare(element)["concat"] for element in each.get("elem", ())):
+            yield from ((each["table"], FRAMES, f"{mac} . {address}", mac) for address in _said(key))
 
 
-def _address(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value['prefix']['addr']}/{value['prefix']['len']}"
+def _ours(found: list[Any], name: str) -> list[Any]:
+    return [each for each in found if each["name"] == name and each["table"].startswith(subnet.PREFIX)]
+
+
+def _said(value: Any) -> Iterator[str]:
+    """An address or a prefix; somebody's range as the prefixes it is made of."""
+    value = _bare(value)
+    if isinstance(value, str):
+        yield value
+    elif "prefix" in value:
+        yield f"{value['prefix']['addr']}/{value['prefix']['len']}"
+    else:
+        yield from map(subnet.shown, summarize_address_range(*map(ip_address, value["range"])))
+
+
+def _bare(value: Any) -> Any:
+    """Without a comment that somebody has put to it."""
+    return value["elem"]["val"] if isinstance(value, dict) and "elem" in value else value
 
 
 def _rules(rules: list[Any]) -> dict[tuple[str, str], list[Any]]:

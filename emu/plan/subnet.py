@@ -18,6 +18,7 @@ from emu.addressing import IPAddress, IPNetwork
 
 MARK = 1  # of a packet that came in a frame for another interface of the subnet
 MACS, FRAMES = "macs", "frames"
+PREFIX = "subnet-"
 IN, OUT = "in", "out"
 HOOKS = {IN: "ingress", OUT: "egress"}
 
@@ -103,7 +104,7 @@ Part = tuple[str, ...]
 
 
 def table(network: IPNetwork) -> str:
-    return f"subnet-{network}"
+    return f"{PREFIX}{network}"
 
 
 def shown(address: IPNetwork) -> str:

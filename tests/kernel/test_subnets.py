@@ -146,6 +146,9 @@ def test_what_is_read_is_what_was_planned_and_what_is_broken_is_named_and_mended
         f"add element netdev {table} frames {{ {MACS['c']} . {RANGE} }}": [
             f"vpc: {name}, {RANGE}: not in the plan: {RANGE} : {MACS['c']} in frames alone"
         ],
+        f"add element netdev {table} macs {{ 10.0.0.200 comment \"mine\" : {MACS['a']} }}": [
+            f"vpc: {name}, 10.0.0.200: not in the plan: 10.0.0.200 : {MACS['a']} in macs alone"
+        ],
         f"flush chain netdev {table} out": [
             f"vpc: {name}: wanted table netdev {table}, router {ROUTER}, "
             f"got table netdev {table}, router {ROUTER}, with other rules"
@@ -169,6 +172,22 @@ def test_what_is_read_is_what_was_planned_and_what_is_broken_is_named_and_mended
     found, answered, mac = sandbox(inside)
     assert found == [[], *(each for said in breaks.values() for each in (said, []))]
     assert (answered, mac) == (True, MACS["b"])
+
+
+def test_what_somebody_else_has_in_the_family_is_passed_over_and_a_range_of_his_in_the_table_is_told(sandbox):
+    def inside():
+        wanted = plan("a")
+        kernel = up(wanted)
+        taken = "map macs { type ipv4_addr : verdict; elements = { 192.0.2.1 : drop }; }"
+        other = f"{taken}; set frames {{ type ipv4_addr; elements = {{ 192.0.2.1 }}; }}"
+        run(kernel, "vpc", "nft", f"table netdev his {{ {other}; }}")
+        found = [told(kernel, wanted)]
+        run(kernel, "vpc", "nft", f"add element netdev subnet-{NETWORK} macs {{ 10.0.0.200-10.0.0.202 : {MACS['a']} }}")
+        return [*found, told(kernel, wanted)]
+
+    untold, ranged = sandbox(inside)
+    assert untold == []
+    assert [each.partition(": not")[0].rpartition(" ")[2] for each in ranged] == ["10.0.0.200/31", "10.0.0.202"]
 
 
 def test_a_port_that_is_lost_is_made_again_with_its_rules(sandbox):
