@@ -128,7 +128,15 @@ def _of_space(space: NetnsPlan, plan: Plan, uplinks: Counter[object]) -> Counter
         counted[network.version] += uplinks[network] - 1  # type: ignore[attr-defined]
     for address in _next_hops(space) | _ports(space, plan):
         counted[address.version] += 1
+    for address in _servers(space):  # and they have an entry for it
+        counted[address.version] += 2
     return counted
+
+
+def _servers(space: NetnsPlan) -> set[IPAddress]:
+    """Those that IPVS sends to without a router between."""
+    networks = {each.address.network for each in space.addresses}
+    return {each.address for each in space.real_servers if any(each.address in network for network in networks)}
 
 
 def _next_hops(space: NetnsPlan) -> set[IPAddress]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import shipped
 
 from emu import planners
 from emu.api import images, load, topologyfile
@@ -102,6 +103,13 @@ def test_in_a_swarm_a_container_is_a_neighbor_by_each_of_its_networks_once() -> 
     """On a Node: its two containers by docker_gwbridge, and the other Node. A container: docker_gwbridge. In the
     overlay network's own namespace nothing runs, and its link's entries are permanent."""
     assert neighbors(plan("docker-swarm", 2, 2)) == {4: 2 * (2 + 1) + 4}
+
+
+def test_a_load_balancer_and_each_of_its_servers_are_neighbors() -> None:
+    """A Swarm's, of which each of three hosts has two, for two tasks: one for virtual addresses, one for ports."""
+    made = planners.build(shipped.ready("three-hosts-docker-swarm-ports"))
+    bare = {name: replace(space, real_servers=()) for name, space in made.netns.items()}
+    assert neighbors(made)[4] - neighbors(replace(made, netns=bare))[4] == 3 * 2 * 2 * 2
 
 
 @pytest.mark.parametrize(
