@@ -71,7 +71,7 @@ def able(file: Path) -> object:
     return pytest.param(file, marks=pytest.mark.skipif(lacking, reason=reason))
 
 
-@pytest.mark.parametrize("file", map(able, EXPERIMENTS), ids=lambda file: f"{file.parts[-3]}/{file.stem}")
+@pytest.mark.parametrize("file", [*map(able, EXPERIMENTS)], ids=lambda file: f"{file.parts[-3]}/{file.stem}")
 def test_every_claim_of_an_experiment_holds(file: Path, directory: Path) -> None:
     process = emu("run", file, "--output", directory / "kept")
     out, err = process.communicate(timeout=120)
