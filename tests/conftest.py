@@ -10,6 +10,9 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 # A shell that starts something in the background has it ignore SIGINT, and everything started from there too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# So has nohup(1) for SIGHUP. A handler that does nothing still keeps this process, and is not passed on.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -69,7 +69,7 @@ _SHARE = 16  # namespaces that a thread creates before others see them
 class Kernel:
     """One lab's namespaces. Made inside the sandbox; its own namespace is the fabric's. Not thread-safe: one apply
     at a time. `namespaces` makes those that daemons run in. `granted`: what the machine has to give. `nursery`: where
-    network namespaces for the first apply are."""
+    network namespaces for the first apply's Pods are."""
 
     def __init__(
         self,
@@ -281,19 +281,16 @@ class Kernel:
             self._create_all([plan for plan in plans if plan.kind is not NetnsKind.POD])
         return {change.name for change in changes}
 
-    def _create_all(self, plans: Sequence[NetnsPlan]) -> None:
+    def _create_all(self, plans: Sequence[NetnsPlan], nursery: Nursery | None = None) -> None:
         """By one thread, whose turns several may take: the kernel makes namespaces side by side."""
         made: dict[str, Handle] = {}
         assert self._newborn
         try:
-            newborn.create(plans, self._newborn, made, self._procfs, self._ahead)
+            newborn.create(plans, self._newborn, made, self._procfs, nursery)
         except OSError as error:
             raise KernelError(f"{FABRIC_NETNS}# ip netns add: {error}") from error
         finally:
             self._handles |= {plan.name: made[plan.name] for plan in plans if plan.name in made}
-
-    def _ahead(self) -> int | None:
-        return self._nursery.take() if self._nursery else None
 
     def _leave_nursery(self) -> None:
         if self._nursery:
@@ -336,7 +333,7 @@ class Kernel:
         """Of the Pods' namespaces, in the order given, some at a time; by name, what tells that one is there."""
         wanted = [plan for plan in plans if plan.name not in self._handles]
         shares = [wanted[i : i + _SHARE] for i in range(0, len(wanted), _SHARE)]
-        futures = [(share, pool.submit(self._create_all, share)) for share in shares]
+        futures = [(share, pool.submit(self._create_all, share, self._nursery)) for share in shares]
         return {plan.name: future for share, future in futures for plan in share}
 
     def _join(self, names: Iterable[str], new: Plan) -> None:
@@ -351,7 +348,11 @@ class Kernel:
         """Returns what is to be logged: a thousand threads' turns at the log would take longer than their work."""
         handle = self._handles[change.name]
         new = change.new if born else None
-        late = [v for v in change.added if isinstance(v, Sysctl) and not (new and newborn.is_first(v, new))]
+        late = [
+            value
+            for value in change.added
+            if isinstance(value, Sysctl) and not (new and (value in handle.preset or newborn.is_first(value, new)))
+        ]
         if late:
             with netns.entered(handle.netns):
                 sysctls.write(change.name, late, self._procfs)

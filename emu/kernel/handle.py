@@ -17,7 +17,7 @@ from emu.kernel.bpf.library import Programs
 from emu.kernel.netlink import Connection, Request
 from emu.kernel.netns import Netns, entered
 from emu.plan import render
-from emu.plan.model import PolicyRule, Refusal
+from emu.plan.model import PolicyRule, Refusal, Sysctl
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Handle:
     next_index: int = 2
     objects: dict[str, Programs] = field(default_factory=dict)  # loaded eBPF files, by name: whose maps are wanted
     tuns: dict[str, tuple[int, int]] = field(default_factory=dict)  # TUN devices by name: descriptor, index
+    preset: frozenset[Sysctl] = frozenset()  # what it was born with
     _connection: Connection | None = None
 
     @property

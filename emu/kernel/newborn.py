@@ -4,11 +4,12 @@ made."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from emu.kernel import netns, sysctls
 from emu.kernel.handle import Handle
 from emu.kernel.netns import Netns
+from emu.kernel.nursery import Nursery
 from emu.names import FABRIC_NETNS
 from emu.plan import diff, render
 from emu.plan.model import NetnsKind, NetnsPlan, Sysctl
@@ -21,15 +22,23 @@ def create(
     newborn: Handle,
     made: dict[str, Handle],
     procfs: sysctls.Procfs,
-    ahead: Callable[[], int | None],
+    nursery: Nursery | None = None,
 ) -> None:
+    """`nursery` is for Pods'."""
     queue = iter(plans)
+    preset: frozenset[Sysctl] = frozenset()
+
+    def ahead() -> int | None:
+        nonlocal preset
+        fd = nursery.take() if nursery else None
+        preset = nursery.sysctls if nursery and fd is not None else frozenset()
+        return fd
 
     def inside(new: Netns) -> None:
         plan = next(queue)
-        handle = made[plan.name] = Handle(new, dict(newborn.indexes), newborn.next_index)
+        handle = made[plan.name] = Handle(new, dict(newborn.indexes), newborn.next_index, preset=preset)
         handle.open_here()
-        sysctls.write(plan.name, first(plan), procfs)
+        sysctls.write(plan.name, [each for each in first(plan) if each not in preset], procfs)
 
     log.info("%s", "\n".join([render.command(FABRIC_NETNS, plan) for plan in plans]))
     netns.create_all([plan.name for plan in plans], inside, ahead)

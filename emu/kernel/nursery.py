@@ -1,7 +1,7 @@
-"""Network namespaces made ahead, by a process of its own.
+"""Network namespaces of Pods made ahead, by a process of its own.
 
-The kernel takes half a millisecond for one, and needs to know nothing of what it will be. While a testbed's files are
-resolved, which keeps one core busy, another makes them.
+The kernel takes half a millisecond for one, and the sysctls that all have take nearly as long. While a testbed's files
+are resolved, which keeps one core busy, another makes them.
 """
 
 from __future__ import annotations
@@ -9,20 +9,25 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from emu.kernel import netns, syscalls
+from emu.errors import EmuError
+from emu.kernel import netns, syscalls, sysctls
 from emu.kernel.service import start_service
+from emu.plan.model import Sysctl
 
 _BATCH = 16  # descriptors in one message: the kernel takes 253 (SCM_MAX_FD), and holds some 270 messages
 
 
 class Nursery:
-    """Begins when it is made, which must be before the process has any thread. Thread-safe."""
+    """Begins when it is made, which must be before the process has any thread; then thread-safe. `sysctls` are set in
+    each."""
 
-    def __init__(self, number: int) -> None:
-        self._control = start_service("nursery", partial(_grow, number), kind=socket.SOCK_SEQPACKET)
+    def __init__(self, number: int, sysctls: Sequence[Sysctl] = ()) -> None:
+        self.sysctls = frozenset(sysctls)
+        self._control = start_service("nursery", partial(_grow, number, sysctls), kind=socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         self._there: list[int] = []
 
@@ -43,15 +48,17 @@ class Nursery:
                 os.close(self._there.pop())
 
 
-def _grow(number: int, control: socket.socket) -> None:
+def _grow(number: int, values: Sequence[Sysctl], control: socket.socket) -> None:
     """Ends early where the kernel refuses (user.max_net_namespaces, descriptors on their way, whoever took them has
     enough): who then makes one meets the same, and says so."""
-    with suppress(OSError):
+    procfs = sysctls.Procfs()
+    with suppress(OSError, EmuError):
         while number > 0:
             batch = []
             for _ in range(min(number, _BATCH)):
                 syscalls.unshare(syscalls.CLONE_NEWNET)
                 batch.append(netns.own())
+                sysctls.write("nursery", values, procfs)
             socket.send_fds(control, [b"."], batch)
             for fd in batch:
                 os.close(fd)

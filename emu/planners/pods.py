@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from emu import names
 from emu.cluster.model import Cluster, ContainerPlan, Pod
@@ -19,14 +20,19 @@ def plan(cluster: Cluster) -> Iterator[Fragment]:
         yield _fragment((cluster.name, pod.namespace, pod.name), pod, cluster.families, answering)
 
 
+@lru_cache(maxsize=4)
+def sysctls(families: tuple[int, ...]) -> tuple[Sysctl, ...]:
+    """Of every Pod, in every CNI mode. A new netns copies the machine's IPv4 settings, so forwarding may be on: a Pod
+    is a host, not a router."""
+    return (*ipv6_off(families), Sysctl(key="net.ipv4.ip_forward", value="0"))
+
+
 def _make(pod: Pod, families: tuple[int, ...], answering: str) -> NetnsPlan:
-    # A new netns copies the machine's IPv4 settings, so forwarding may be on: a Pod is a host, not a router.
-    host = Sysctl(key="net.ipv4.ip_forward", value="0")
     return NetnsPlan(
         name=names.pod_netns(pod.namespace, pod.name),
         kind=NetnsKind.POD,
         owner=pod.key,
-        sysctls=(*ipv6_off(families), host),
+        sysctls=sysctls(families),
         pod=_sandbox(pod, answering) if pod.addresses else None,  # its containers wait for the network
     )
 

@@ -24,7 +24,7 @@ from emu.kernel.nursery import Nursery
 from emu.kernel.pods import PodNamespaces
 from emu.kernel.process import Child
 from emu.names import pod_netns
-from emu.plan.model import Changes, NetnsPlan, Plan, PodSandbox
+from emu.plan.model import Changes, NetnsPlan, Plan, PodSandbox, Sysctl
 from emu.testbed.runtime import KernelRuntime
 from emu.testbed.system import system
 from emu.workloads import server as workloads
@@ -36,10 +36,16 @@ log = logging.getLogger(__name__)
 
 class Host:
     """Make it inside the sandbox, before the process has any thread: the server processes and the Pods' zygote are
-    forked here. `namespaces`: how many network namespaces will be wanted at first, as far as is known."""
+    forked here. `expected`: how many Pods there will be at first, and what sysctls all have, as far as is known."""
 
-    def __init__(self, lab: str, logs: Path, granted: Sequence[Limit] | None = None, namespaces: int = 0) -> None:
-        nursery = Nursery(namespaces)
+    def __init__(
+        self,
+        lab: str,
+        logs: Path,
+        granted: Sequence[Limit] | None = None,
+        expected: tuple[int, Sequence[Sysctl]] = (0, ()),
+    ) -> None:
+        nursery = Nursery(*expected)
         dns = process.ServiceStarter("dns", dnsserver.main)
         shared = process.ServiceStarter("workloads", workloads.main)
         self.pods = PodNamespaces()

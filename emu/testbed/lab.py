@@ -13,7 +13,9 @@ from emu.api.load import Loaded
 from emu.api.objects import key_of
 from emu.api.topology import Topology
 from emu.cluster import capacity
+from emu.cluster.nodes import families
 from emu.kernel.sandbox import Sandbox
+from emu.planners import pods
 from emu.testbed.facade import Testbed
 from emu.testbed.host import Host
 
@@ -30,8 +32,9 @@ def main(sandbox: Sandbox, topology: Topology, loaded: Loaded, serve: Serve) -> 
     """Runs as PID 1 of the sandbox. Returning ends the lab."""
     gc.set_threshold(NEW_OBJECTS)
     logs = Path(tempfile.mkdtemp(prefix="logs-", dir="/run"))  # the sandbox's own /run: gone with it
-    wanted = capacity.pods(topology, {key_of(each): each for each in loaded.objects}) + len(topology.nodes)
-    testbed = Testbed(topology, Host(topology.name, logs, sandbox.granted, wanted))
+    wanted = capacity.pods(topology, {key_of(each): each for each in loaded.objects})
+    expected = (wanted, pods.sysctls(families(topology)))
+    testbed = Testbed(topology, Host(topology.name, logs, sandbox.granted, expected))
     try:
         testbed.up(loaded.objects, sandbox.progress, loaded.places)
         serve(sandbox.api, sandbox.attach, testbed)

@@ -7,10 +7,15 @@ import os
 
 import pytest
 
-from emu.kernel import netns, nursery
+from emu.kernel import netns, newborn, nursery, sysctls
+from emu.kernel.apply import Kernel
+from emu.kernel.handle import Handle
 from emu.kernel.nursery import Nursery
+from emu.plan import diff
+from emu.plan.model import NetnsKind, NetnsPlan, Plan, Sysctl
 
 pytestmark = pytest.mark.root
+FORWARD, DEFAULT = "net.ipv4.ip_forward", "net.ipv6.conf.default.disable_ipv6"
 
 
 def _files() -> int:
@@ -53,6 +58,38 @@ def test_closing_leaves_nothing_of_those_nobody_took(sandbox):
         return _files() - before, made.take(), status
 
     assert sandbox(inside) == (0, None, 0)
+
+
+def test_each_has_the_sysctls_already_and_one_made_later_gets_its_own(sandbox):
+    def inside():
+        made = {}
+        ahead = Nursery(2, [Sysctl(key=FORWARD, value="1"), Sysctl(key=DEFAULT, value="1")])
+        plans = [_pod("a", ("0", "1")), _pod("b", ("0", "1")), _pod("c", ("0", "1"))]
+        newborn.create(plans, newborn.probe(), made, sysctls.Procfs(), ahead)
+        forward = [_value(made[name], FORWARD) for name in "ab"]
+        return forward, [(_value(made[name], DEFAULT), len(made[name].preset)) for name in "abc"]
+
+    assert sandbox(inside) == (["1", "1"], [("1", 2), ("1", 2), ("1", 0)])
+
+
+def test_a_kernel_with_a_nursery_brings_about_what_the_plan_says(sandbox):
+    def inside():
+        plan = Plan(name="lab", seed=0, netns={name: _pod(name, ("0", "1")) for name in ("a", "b")})
+        kernel = Kernel("lab", nursery=Nursery(1, [Sysctl(key=FORWARD, value="1"), Sysctl(key=DEFAULT, value="1")]))
+        kernel.apply(diff.diff(None, plan), plan)
+        return [kernel.read(each).sysctls == each.sysctls for each in plan.netns.values()]
+
+    assert sandbox(inside) == [True, True]
+
+
+def _pod(name: str, values: tuple[str, str]) -> NetnsPlan:
+    wanted = tuple(Sysctl(key=key, value=value) for key, value in zip((FORWARD, DEFAULT), values, strict=True))
+    return NetnsPlan(name=name, kind=NetnsKind.POD, owner=name, sysctls=wanted)
+
+
+def _value(handle: Handle, key: str) -> str:
+    with netns.entered(handle.netns):
+        return next(sysctls.read([key])).value
 
 
 def test_a_kernel_that_refuses_ends_it_and_who_asks_next_is_told_why(sandbox, monkeypatch):
