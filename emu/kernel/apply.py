@@ -14,7 +14,7 @@ import logging
 import os
 import resource
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from emu.errors import EmuError, KernelError
@@ -41,6 +41,7 @@ from emu.kernel.handle import Act, Handle
 from emu.kernel.limits import Limit
 from emu.kernel.making import LinkMaker, in_turn
 from emu.kernel.netns import Netns
+from emu.kernel.newborn import Creator
 from emu.kernel.nursery import Nursery
 from emu.kernel.plugins import Plugins
 from emu.kernel.pods import PodNamespaces
@@ -63,7 +64,6 @@ _BY_OTHERS = (
     *(Link, Sysctl, IpSet, TcProgram, SocketProgram, MapEntry),
     *(VirtualService, RealServer, Subnet, SubnetPort, SubnetAddress),
 )
-_SHARE = 16  # namespaces that a thread creates before others see them
 
 
 class Kernel:
@@ -79,16 +79,15 @@ class Kernel:
         nursery: Nursery | None = None,
     ) -> None:
         self.lab = lab
-        self._nursery = nursery
         self._limits = (limits.files(),) if granted is None else tuple(granted)
         self._handles: dict[str, Handle] = {}
         self._plan: Plan | None = None
-        self._newborn: Handle | None = None  # what a namespace holds when it is made
         self._begun: dict[str, NetnsPlan] = {}  # what an apply that failed had begun, as it was to be
         self.daemons = Daemons(namespaces, self.netns)
         self.plugins = Plugins(self.daemons.machine, self.netns, Observer(self._handles))
         self.sockets = SocketServices()
         self._procfs = sysctls.Procfs()
+        self._creator = Creator(self._handles, self._procfs, nursery)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < min(_DESCRIPTORS, hard):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
@@ -127,7 +126,7 @@ class Kernel:
             self._begun |= {c.name: c.new for c in staying if c.old is None and c.name in self._handles}  # type: ignore[misc]
             raise
         finally:
-            self._leave_nursery()
+            self._creator.leave_nursery()
             for change in staying:
                 if change.name in self._handles and change.new.kind is NetnsKind.POD:  # type: ignore[union-attr]
                     self._handles[change.name].rest()
@@ -209,7 +208,7 @@ class Kernel:
     def close(self) -> list[Exception]:
         """Release everything made here, by descriptor and index; errors are collected, not raised."""
         errors: list[Exception] = self.daemons.close()
-        self._leave_nursery()
+        self._creator.leave_nursery()
         self.sockets.close()
         self._procfs.close()
         for name, handle in reversed(self._handles.items()):
@@ -277,25 +276,8 @@ class Kernel:
             sysctls.write(plan.name, newborn.first(plan), self._procfs)
             plans.remove(plan)
         if plans:
-            self._newborn = self._newborn or newborn.probe()
-            self._create_all([plan for plan in plans if plan.kind is not NetnsKind.POD])
+            self._creator.create([plan for plan in plans if plan.kind is not NetnsKind.POD])
         return {change.name for change in changes}
-
-    def _create_all(self, plans: Sequence[NetnsPlan], nursery: Nursery | None = None) -> None:
-        """By one thread, whose turns several may take: the kernel makes namespaces side by side."""
-        made: dict[str, Handle] = {}
-        assert self._newborn
-        try:
-            newborn.create(plans, self._newborn, made, self._procfs, nursery)
-        except OSError as error:
-            raise KernelError(f"{FABRIC_NETNS}# ip netns add: {error}") from error
-        finally:
-            self._handles |= {plan.name: made[plan.name] for plan in plans if plan.name in made}
-
-    def _leave_nursery(self) -> None:
-        if self._nursery:
-            self._nursery.close()
-            self._nursery = None
 
     def _furnish(self, changes: Sequence[NetnsChange], born: set[str], new: Plan) -> None:
         """The Pods' namespaces, and what is in all. While the links of one Node are made, the namespaces before it are
@@ -308,7 +290,8 @@ class Kernel:
             ThreadPoolExecutor(max_workers=cores, thread_name_prefix="netns") as creators,
             ThreadPoolExecutor(max_workers=1 + cores, thread_name_prefix="apply") as pool,
         ):
-            there = self._creation(creators, [change.new for change in turns if change.name in born and change.new])
+            absent = [c.new for c in turns if c.new and c.name in born and c.name not in self._handles]
+            there = self._creator.begin(creators, absent)
             later = [change for change in changes if change.name in there]
             sooner = [change for change in changes if change.name in born and change.name not in there]
             rules = [pool.submit(self._restore, sooner, new.iptables)]
@@ -328,13 +311,6 @@ class Kernel:
             if links := [value for value in change.added if isinstance(value, Link)]:
                 carrier.settle(self._handles[change.name].connection.sock, links)
         self._join([change.name for change in changes if change.name in born], new)
-
-    def _creation(self, pool: ThreadPoolExecutor, plans: Sequence[NetnsPlan]) -> dict[str, Future[None]]:
-        """Of the Pods' namespaces, in the order given, some at a time; by name, what tells that one is there."""
-        wanted = [plan for plan in plans if plan.name not in self._handles]
-        shares = [wanted[i : i + _SHARE] for i in range(0, len(wanted), _SHARE)]
-        futures = [(share, pool.submit(self._create_all, share, self._nursery)) for share in shares]
-        return {plan.name: future for share, future in futures for plan in share}
 
     def _join(self, names: Iterable[str], new: Plan) -> None:
         """New Nodes and Pods under the eye of the Nodes' socket programs."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 
+from emu.errors import KernelError
 from emu.kernel import netns, sysctls
 from emu.kernel.handle import Handle
 from emu.kernel.netns import Netns
@@ -15,6 +17,40 @@ from emu.plan import diff, render
 from emu.plan.model import NetnsKind, NetnsPlan, Sysctl
 
 log = logging.getLogger(__name__)
+
+
+_SHARE = 16  # namespaces that a thread creates before others see them
+
+
+class Creator:
+    """Puts what it makes into `handles`, by name. `nursery`: where namespaces for Pods are, to begin with."""
+
+    def __init__(self, handles: dict[str, Handle], procfs: sysctls.Procfs, nursery: Nursery | None = None) -> None:
+        self._handles, self._procfs, self._nursery = handles, procfs, nursery
+        self._newborn: Handle | None = None  # what a namespace holds when it is made
+
+    def create(self, plans: Sequence[NetnsPlan], nursery: Nursery | None = None) -> None:
+        """All at once, by the calling thread. Raises KernelError; those made before it stay."""
+        self._newborn = self._newborn or probe()
+        made: dict[str, Handle] = {}
+        try:
+            create(plans, self._newborn, made, self._procfs, nursery)
+        except OSError as error:
+            raise KernelError(f"{FABRIC_NETNS}# ip netns add: {error}") from error
+        finally:
+            self._handles.update({plan.name: made[plan.name] for plan in plans if plan.name in made})
+
+    def begin(self, pool: Executor, plans: Sequence[NetnsPlan]) -> dict[str, Future[None]]:
+        """Pods', in the order given, some at a time: the kernel makes namespaces side by side. By name, what tells that
+        one is there. `create` has been called before, for who is first sees what is in a new one."""
+        shares = [plans[i : i + _SHARE] for i in range(0, len(plans), _SHARE)]
+        futures = [(share, pool.submit(self.create, share, self._nursery)) for share in shares]
+        return {plan.name: future for share, future in futures for plan in share}
+
+    def leave_nursery(self) -> None:
+        if self._nursery:
+            self._nursery.close()
+            self._nursery = None
 
 
 def create(
