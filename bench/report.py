@@ -98,7 +98,7 @@ def _memory(samples: Samples) -> Iterator[Row]:
 
 def _change(samples: Samples) -> Iterator[Row]:
     every = [change for lab in samples["lab"] for change in lab["change"]]
-    bound = "iptables-restore of all Nodes, which waits for the kernel"
+    bound = "one iptables-restore, then the kernel, which validates every Node's whole table"
     yield Row(
         "one endpoint changes", "on every Node", median(each["total"] for each in every), "s", aim=0.15, bound=bound
     )

@@ -1,5 +1,5 @@
 """iptables, and the sets its rules ask: one restore call per namespace and family, carrying every table that changes;
-namespaces in parallel.
+namespaces in parallel. A change that many shall have alike is restored in one and copied to the others (`nftbatch`).
 
 A full text flushes the tables it names and fills them; a `--noflush` text turns what is there into what shall be.
 Each table is one transaction of the kernel: no packet ever meets half of its rules.
@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from emu.errors import KernelError
-from emu.kernel import process
+from emu.kernel import nftbatch, process
+from emu.kernel.netlink import Connection
 from emu.kernel.netns import Netns
 from emu.netfilter import sets, text
 from emu.netfilter.model import IpSet
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 # A kernel that must load 31,000 rules takes 1.4-4.2 s with the nft variant.
 _TIMEOUT_S = 120.0
+_MANY = 4  # so many alike are worth to be done as one: a tool for every CPU is as fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,20 @@ class Restore:
 
 def restore(netns: Netns, rules: str, variant: str, family: int, *, noflush: bool) -> None:
     """The lock file of the legacy variant is the namespace's own, so that nodes need not wait for each other."""
-    tool = render.restore_tool(family, variant)
-    argv = [tool, "-w", *(("--noflush",) if noflush else ())]
-    log.info("%s# %s <<EOF (%d bytes)", netns.name, " ".join(argv), len(rules))
+    argv = _argv(variant, family, noflush)
+    _say(netns, argv, rules)
     env = {**process.ENVIRONMENT, "XTABLES_LOCKFILE": f"/run/xtables.{netns.name}.lock"}
     done = process.run(argv, ns=netns, stdin=rules, timeout_s=_TIMEOUT_S, check=False, env=env)
     if done.code:
         raise KernelError(f"{netns.name}# {' '.join(argv)}: {_complaint(done.stderr, rules)}")
+
+
+def _argv(variant: str, family: int, noflush: bool) -> list[str]:
+    return [render.restore_tool(family, variant), "-w", *(("--noflush",) if noflush else ())]
+
+
+def _say(netns: Netns, argv: Sequence[str], text: str, source: str = "") -> None:
+    log.info("%s# %s <<EOF (%d bytes%s)", netns.name, " ".join(argv), len(text), source)
 
 
 def restore_sets(netns: Netns, changes: Iterable[tuple[IpSet | None, IpSet | None]]) -> None:
@@ -61,7 +71,7 @@ def saved_sets(netns: Netns) -> tuple[IpSet, ...]:
 def _ipset(netns: Netns, arguments: list[str], text: str = "") -> str:
     argv = ["ipset", *arguments]
     if text:
-        log.info("%s# %s <<EOF (%d bytes)", netns.name, " ".join(argv), len(text))
+        _say(netns, argv, text)
     done = process.run(argv, ns=netns, stdin=text, timeout_s=_TIMEOUT_S, check=False)
     if done.code:
         raise KernelError(f"{netns.name}# {' '.join(argv)}: {done.stderr.strip()}")
@@ -93,12 +103,48 @@ def restores(netns: Netns, tables: Sequence[Pair], cache: dict[tuple[int, int], 
 def restore_all(calls: Iterable[Restore], variant: str) -> None:
     """Many at once: a small one mostly waits for the kernel, which lets every CPU forget the old rules before it
     answers. Every call is carried out, then the first error raised."""
+    futures: list[Future[None]] = []
+    connections: list[Connection] = []
     with ThreadPoolExecutor(max_workers=16 * (os.cpu_count() or 1), thread_name_prefix="iptables") as pool:
-        futures: list[Future[None]] = [
-            pool.submit(restore, call.netns, call.text, variant, call.family, noflush=call.noflush) for call in calls
-        ]
+        started = [(group, pool.submit(_restored, group[0], variant)) for group in _alike(calls, variant)]
+        for (first, *others), done in started:
+            lines = nftbatch.lines(first.text) if others else None
+            futures.append(done)
+            batch = nftbatch.made(first.netns, first.family, lines) if lines and not done.exception() else None
+            futures += [pool.submit(_taken, call, first, variant, batch, connections) for call in others]
+    threading.Thread(target=_close, args=(connections,), name="nfnetlink", daemon=True).start()
     for future in futures:
         future.result()
+
+
+def _alike(calls: Iterable[Restore], variant: str) -> list[list[Restore]]:
+    """Each with those that are to be copied from it."""
+    groups: dict[tuple[int, bool, str], list[Restore]] = {}
+    for call in calls:
+        groups.setdefault((call.family, call.noflush and variant == "nft", call.text), []).append(call)
+    return [
+        part
+        for (_, copied, _), group in groups.items()
+        for part in ([group] if copied and len(group) >= _MANY else [[call] for call in group])
+    ]
+
+
+def _restored(call: Restore, variant: str) -> None:
+    restore(call.netns, call.text, variant, call.family, noflush=call.noflush)
+
+
+def _taken(call: Restore, first: Restore, variant: str, batch: bytes | None, connections: list[Connection]) -> None:
+    if batch and (connection := nftbatch.take(call.netns, batch)):
+        argv = _argv(variant, call.family, call.noflush)
+        _say(call.netns, argv, call.text, f", copied from {first.netns.name}")
+        connections.append(connection)
+    else:
+        _restored(call, variant)
+
+
+def _close(connections: Iterable[Connection]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 def _text(pair: Pair, noflush: bool, cache: dict[tuple[int, int], str]) -> str:

@@ -68,6 +68,11 @@ class Failure:
         return f"RTNETLINK says {said} ({self.text.rstrip('.')})" if self.text else f"RTNETLINK says {said}"
 
 
+def message(request: Request, sequence: int = 0) -> bytes:
+    kind, flags, body = request
+    return _HEADER.pack(len(body) + 16, kind, flags | NLM_F_REQUEST, sequence, 0) + body
+
+
 def attr(kind: int, payload: bytes) -> bytes:
     length = len(payload)
     return _ATTR.pack(length + 4, kind) + payload + _PADDING[length & 3]
@@ -143,18 +148,18 @@ class Connection:
         for sequence, (kind, flags, body) in enumerate(requests, first):
             flags |= NLM_F_REQUEST | NLM_F_ACK if sequence == last else NLM_F_REQUEST
             parts += (_HEADER.pack(len(body) + 16, kind, flags, sequence, 0), body)
-        message = b"".join(parts)
+        raw = b"".join(parts)
         with RTNL:
-            self.sock.send(message)
+            self.sock.send(raw)
         failures: list[Failure] = []
         while True:
-            for sequence, error, text in self._answers():
+            for sequence, error, text in self.answers():
                 if error and sequence >= first:
                     failures.append(Failure(offset + sequence - first, error, text))
                 if sequence == last:
                     return failures
 
-    def _answers(self) -> Iterator[tuple[int, int, str]]:
+    def answers(self) -> Iterator[tuple[int, int, str]]:
         """(sequence, errno, text) of each acknowledgement in one receive."""
         for kind, flags, sequence, body in messages(self.sock.recv(_RECEIVE)):
             if kind == _NLMSG_ERROR:

@@ -1,0 +1,183 @@
+"""One text of rules for many namespaces: iptables-restore carries it out in one of them, and what the kernel has there
+since then is sent to the others, a transaction each.
+
+The tool is what costs: it needs longer to translate a text than the kernel to carry it out, and ends only when the
+kernel has forgotten the old rules (closing a netlink socket waits for that: nf_tables_api.c, nft_rcv_nl_event). Here
+the text tells the order of things, and the kernel's own dump the expressions of each rule: nothing of iptables is
+spelled anew.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from functools import cache
+from typing import NamedTuple
+
+from emu.kernel.netlink import (
+    NETLINK_NETFILTER,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    Connection,
+    Request,
+    attr,
+    attr_text,
+    attributes,
+    message,
+    nested,
+)
+from emu.kernel.netns import Netns, socket_in
+
+# linux/netfilter/nfnetlink.h and nf_tables.h
+_BEGIN, _END = 16, 17  # NFNL_MSG_BATCH_*
+_NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
+_NEWCHAIN, _DELCHAIN, _NEWRULE, _GETRULE, _DELRULE = (_NFTABLES << 8 | kind for kind in (3, 5, 6, 7, 8))
+_CHAIN_TABLE, _CHAIN_NAME = 1, 3
+_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_COMPAT, _RULE_USERDATA = 1, 2, 4, 5, 7
+_COMPAT_PROTO, _COMPAT_FLAGS, _COMPAT_INVERTED = 1, 2, 2
+_COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
+_APPEND = 0x800  # NLM_F_APPEND
+
+_BE32 = struct.Struct(">I")
+_HEAD = struct.Struct(">BBH")  # nfgenmsg: family, version, subsystem
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_SO_SNDBUFFORCE = 32
+_LAST = 1  # the sequence number of the one message that asks for an answer
+
+_LINE = re.compile(r"^(?:([*:]|-[AX] )(\S+)(.*)|COMMIT)$")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_PROTOCOL = re.compile(r"( !)? -p (\S+)")
+_PROTOCOLS = {"icmp": 1, "ipencap": 4, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
+#: ipset numbers its sets in each namespace by itself, and a rule has the number.
+_OF_ONE_NETNS = re.compile(r" -m set | -j SET ")
+
+_NO_BYTES = attr(_COUNTER_BYTES, bytes(8))
+_NO_PACKETS = attr(_COUNTER_PACKETS, bytes(8))
+#: The expression that counts a rule's packets, with what it has counted.
+_COUNTED = re.compile(
+    b"(counter\0....)" + re.escape(_NO_BYTES[:4]) + b".{8}" + re.escape(_NO_PACKETS[:4]) + b".{8}", re.DOTALL
+)
+_FEW = 64  # chains that are asked for one by one; to read a table of 3,000 rules takes 20 ms
+
+Place = bytes  # the attributes that name a table and a chain of it
+
+
+class Line(NamedTuple):
+    """What a line of a text does to a chain. `verb` is ":" (there, and empty), "-A " or "-X "."""
+
+    verb: str
+    table: str
+    chain: str
+    place: Place
+    compat: bytes = b""  # what the kernel's dump leaves out: the protocol that a rule's matches are checked for
+
+
+def lines(text: str) -> list[Line] | None:
+    """What a `--noflush` text does. None where that could be another thing in another namespace, or is more than to
+    fill and to delete chains of one's own."""
+    plain = _QUOTED.sub("", text)
+    if _OF_ONE_NETNS.search(plain):
+        return None
+    place, compat = cache(_place), cache(_compat)
+    found: list[Line] = []
+    table = ""
+    for line in plain.splitlines():
+        if not (read := _LINE.match(line)):
+            return None
+        verb, name, rest = read.groups()
+        said = _PROTOCOL.search(rest) if verb == "-A " else None
+        if verb == "*":
+            table = name
+        elif (said and said[2] not in _PROTOCOLS) or (verb == ":" and not rest.startswith(" - ")):
+            return None
+        elif verb:
+            found.append(Line(verb, table, name, place(table, name), compat(*said.groups()) if said else b""))
+    return found
+
+
+def _place(table: str, chain: str) -> Place:
+    return attr_text(_RULE_TABLE, table) + attr_text(_RULE_CHAIN, chain)
+
+
+def _compat(negated: str | None, protocol: str) -> bytes:
+    number, flags = _PROTOCOLS[protocol], _COMPAT_INVERTED if negated else 0
+    return nested(_RULE_COMPAT, attr(_COMPAT_PROTO, _BE32.pack(number)), attr(_COMPAT_FLAGS, _BE32.pack(flags)))
+
+
+def made(netns: Netns, family: int, wanted: Sequence[Line]) -> bytes | None:
+    """The transaction that does elsewhere what a text of these lines has done in `netns`. None when that has something
+    else by now."""
+    filled = Counter(line.place for line in wanted if line.verb == "-A ")
+    try:
+        rules = _rules(netns, family, {line.place: line for line in wanted if line.place in filled})
+    except OSError:
+        return None
+    if any(len(rules[place]) != number for place, number in filled.items()):
+        return None
+    left = {place: iter(found) for place, found in rules.items()}
+    head = _HEAD.pack(_FAMILIES[family], 0, 0)
+    *first, last = (request for line in wanted for request in _requests(line, head, left))
+    edge = _HEAD.pack(socket.AF_UNSPEC, 0, _NFTABLES)
+    return b"".join(
+        (
+            message(Request(_BEGIN, 0, edge)),
+            *map(message, first),
+            message(last._replace(flags=last.flags | NLM_F_ACK), _LAST),
+            message(Request(_END, 0, edge)),
+        )
+    )
+
+
+def take(netns: Netns, transaction: bytes) -> Connection | None:
+    """Carry out what `made` gave: all of it, or nothing and the answer is None. The connection is to be closed when
+    nobody minds the wait."""
+    connection = _connection(netns)
+    with suppress(OSError):  # too big for an ordinary user's socket, or refused without a word
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(transaction))
+        with suppress(PermissionError):
+            connection.sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(transaction))
+        connection.sock.setblocking(False)  # the kernel has answered when `send` returns
+        connection.sock.send(transaction)
+        # Refusals come before the one answer that was asked for.
+        if next(connection.answers(), None) == (_LAST, 0, ""):
+            return connection
+    connection.close()
+    return None
+
+
+def _connection(netns: Netns) -> Connection:
+    return Connection(socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
+
+
+def _requests(line: Line, head: bytes, rules: Mapping[Place, Iterator[bytes]]) -> Iterator[Request]:
+    """`rules` are those that are still to be added, of each chain."""
+    chain = head + attr_text(_CHAIN_TABLE, line.table) + attr_text(_CHAIN_NAME, line.chain)
+    match line.verb:
+        case "-A ":
+            rule = head + line.place + next(rules[line.place]) + line.compat
+            yield Request(_NEWRULE, NLM_F_CREATE | _APPEND, rule)
+        case ":":
+            yield Request(_NEWCHAIN, NLM_F_CREATE, chain)
+            yield Request(_DELRULE, 0, head + line.place)
+        case "-X ":
+            yield Request(_DELCHAIN, 0, chain)
+
+
+def _rules(netns: Netns, family: int, chains: Mapping[Place, Line]) -> dict[Place, list[bytes]]:
+    """What of each rule does not depend on where it is: its expressions, and iptables' own data with it."""
+    found: dict[Place, list[bytes]] = {place: [] for place in chains}
+    tables = {attr_text(_RULE_TABLE, line.table): None for line in chains.values()}
+    with closing(_connection(netns)) as connection:
+        for asked in chains if len(chains) <= _FEW else tables:
+            for body in connection.dump(_GETRULE, _HEAD.pack(_FAMILIES[family], 0, 0) + asked):
+                of = attributes(body[_HEAD.size :])
+                place = attr(_RULE_TABLE, of[_RULE_TABLE]) + attr(_RULE_CHAIN, of[_RULE_CHAIN])
+                if place in found:
+                    user = attr(_RULE_USERDATA, of[_RULE_USERDATA]) if _RULE_USERDATA in of else b""
+                    counted_none = _COUNTED.sub(rb"\1" + _NO_BYTES + _NO_PACKETS, of[_RULE_EXPRESSIONS])
+                    found[place].append(attr(_RULE_EXPRESSIONS, counted_none) + user)
+    return found
