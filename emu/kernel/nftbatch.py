@@ -77,8 +77,8 @@ class Line(NamedTuple):
 
 
 def lines(text: str) -> list[Line] | None:
-    """What a `--noflush` text does. None where that could be another thing in another namespace, or is more than to
-    fill and to delete chains of one's own."""
+    """What a `--noflush` text comes to, all in one: of a chain that it fills twice the second. None where that could be
+    another thing in another namespace, or is more than to fill and to delete chains of one's own."""
     plain = _QUOTED.sub("", text)
     if _OF_ONE_NETNS.search(plain):
         return None
@@ -96,7 +96,8 @@ def lines(text: str) -> list[Line] | None:
             return None
         elif verb:
             found.append(Line(verb, table, name, place(table, name), compat(*said.groups()) if said else b""))
-    return found
+    anew = {line.place: number for number, line in enumerate(found) if line.verb == ":"}
+    return [line for number, line in enumerate(found) if number >= anew.get(line.place, 0)]
 
 
 def _place(table: str, chain: str) -> Place:

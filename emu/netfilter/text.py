@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from emu.memo import Memo
+from emu.memo import Memo, by_identity
 from emu.netfilter import normal
 from emu.netfilter.line import line
 from emu.netfilter.model import BUILTIN, Chain, Rule, Table
@@ -26,16 +26,19 @@ def delta(old: Table | None, new: Table | None) -> str:
     after = {chain.name: chain for chain in new.chains if id(chain) not in same} if new else {}
     builtin = BUILTIN[(new or old or Table(4, "filter")).name]
     stale = [Chain(name) for name in before if name not in after and name not in builtin]
-    emptied = [Chain(name, (), "ACCEPT") for name in before if name in builtin and name not in after]
-    changed = [c for c in (*after.values(), *emptied) if not normal.alike(before.get(c.name), c)]
+    gone = [Chain(name, (), "ACCEPT") for name in before if name in builtin and name not in after]
+    changed = [c for c in (*after.values(), *gone) if not normal.alike(before.get(c.name), c)]
     if not stale and not changed:
         return ""
-    written = [_anew(chain, builtin) + _chain_text(id(chain), chain) for chain in _leaves_first([*changed, *stale])]
     deletions = [f"-X {chain.name}\n" for chain in stale]
-    return _block((new or old or Table(4, "filter")).name, [], "".join([*written, *deletions]))
+    return _block((new or old or Table(4, "filter")).name, [], "".join([_anew(builtin, *changed, *stale), *deletions]))
 
 
-def _anew(chain: Chain, builtin: Sequence[str]) -> str:
+def _written_anew(builtin: Sequence[str], *chains: Chain) -> str:
+    return "".join([_emptied(chain, builtin) + _chain_text(id(chain), chain) for chain in _leaves_first(chains)])
+
+
+def _emptied(chain: Chain, builtin: Sequence[str]) -> str:
     return f"{_declare(chain)}\n" + (f"-F {chain.name}\n" if chain.name in builtin else "")
 
 
@@ -85,6 +88,9 @@ def _written(chains: Sequence[Chain], counters: bool = False) -> str:
     text = "".join([_chain_text(id(chain), chain) for chain in chains])
     return re.sub(r"^-A", "[0:0] -A", text, flags=re.MULTILINE) if counters else text
 
+
+#: Of all Nodes mostly the same chains change.
+_anew = by_identity(_written_anew, size=2)
 
 #: Nodes share most of their chains, and a chain is rendered once, not once a Node.
 _chain_text: Memo[str] = Memo(

@@ -20,6 +20,7 @@ from emu.kernel.netlink import Connection, attributes
 from emu.kernel.netns import Netns
 from emu.netfilter import text
 from emu.netfilter.model import BUILTIN, Table
+from emu.netfilter.steps import steps
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "planners"))
 import shipped
@@ -76,7 +77,7 @@ def test_a_change_is_what_the_tool_makes_of_it(sandbox: Sandbox, step: str) -> N
     old, new = (tables(each, 4) for each in STEPS[step])
     names = {table.name: table for table in old}
     before = "".join(map(text.restore, old))
-    change = "".join(text.delta(names.get(table.name), table) for table in new)
+    change = "".join(text.delta(*pair) for pair in steps([(names.get(table.name), table) for table in new]))
     taken, same, count = sandbox(lambda: copied(before, change, 4))
     assert (taken, same) == (True, True)
     assert count > 10

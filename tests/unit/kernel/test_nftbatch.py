@@ -42,6 +42,17 @@ def test_each_line_is_of_the_table_above_it():
     assert [line.table for line in found] == ["filter", "nat"]
 
 
+def test_of_a_chain_that_is_filled_twice_the_second_time_counts():
+    first = "*filter\n:A - [0:0]\n-A A -j DROP\n-A A -j B\nCOMMIT\n"
+    found = nftbatch.lines(first + text(":A - [0:0]", "-A A -j RETURN") + "*filter\n:A - [0:0]\n-A A -j B\nCOMMIT\n")
+    assert [(line.verb, line.table) for line in found] == [
+        (":", "nat"),
+        ("-A ", "nat"),
+        (":", "filter"),
+        ("-A ", "filter"),
+    ]
+
+
 @pytest.mark.parametrize(
     "line",
     [
