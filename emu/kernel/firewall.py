@@ -112,7 +112,8 @@ def restore_all(calls: Iterable[Restore], variant: str) -> None:
             futures.append(done)
             batch = nftbatch.made(first.netns, first.family, lines) if lines and not done.exception() else None
             futures += [pool.submit(_taken, call, first, variant, batch, connections) for call in others]
-    threading.Thread(target=_close, args=(connections,), name="nfnetlink", daemon=True).start()
+    if connections:
+        threading.Thread(target=_close, args=(connections,), name="nfnetlink", daemon=True).start()
     for future in futures:
         future.result()
 
