@@ -14,6 +14,7 @@ from emu.api.objects import key_of
 from emu.api.topology import Topology
 from emu.cluster import capacity
 from emu.cluster.nodes import families
+from emu.kernel import syscalls
 from emu.kernel.sandbox import Sandbox
 from emu.planners import pods
 from emu.testbed.facade import Testbed
@@ -37,6 +38,7 @@ def main(sandbox: Sandbox, topology: Topology, loaded: Loaded, serve: Serve) -> 
     testbed = Testbed(topology, Host(topology.name, logs, sandbox.granted, expected))
     try:
         testbed.up(loaded.objects, sandbox.progress, loaded.places)
+        syscalls.give_back()  # what was needed to make it all
         serve(sandbox.api, sandbox.attach, testbed)
         sandbox.ready()
         sandbox.wait()
