@@ -67,13 +67,16 @@ def _rules(samples: Samples) -> Iterator[Row]:
         yield Row("rules", what, wall_s, "s", beside, "iptables-restore", 1.2, True, _cpu(samples, "rules"))
 
 
+_READY = 4 / 14  # 4 s on a machine that needs 14 for the bare hosts
+
+
 def _ready(samples: Samples) -> Iterator[Row]:
     part = "everything ready"
     hosts = _middle(samples, "Mininet", lambda cost: cost.wall_s)
     ready = _middle(samples, "lab", lambda lab: lab["ready_s"])
     user, system = (_middle(samples, "lab", lambda lab, kind=kind: lab[kind]) for kind in ("user_s", "system_s"))
     bound = f"{user + system:.1f} s CPU time, {system / (user + system):.0%} of it the kernel's"
-    yield Row(part, "files to Pods, rules, DNS", ready, "s", hosts, "bare Mininet hosts", 4.0, bound=bound)
+    yield Row(part, "files to Pods, rules, DNS", ready, "s", hosts, "bare Mininet hosts", _READY, True, bound)
     laps = {lap: _middle(samples, "lab", lambda lab, lap=lap: lab["laps"][lap]) for lap in samples["lab"][0]["laps"]}
     for lap, seconds in laps.items():
         yield Row(part, f"… {lap}", seconds, "s")
@@ -151,7 +154,7 @@ def _aim(row: Row) -> str:
     if row.aim is None:
         return ""
     unit = "x" if row.of_ratio else f" {row.unit}"
-    return f"≤ {row.aim:g}{unit} {'met' if row.met else 'MISSED'}"
+    return f"≤ {row.aim:.2g}{unit} {'met' if row.met else 'MISSED'}"
 
 
 def as_json(samples: Samples) -> str:
