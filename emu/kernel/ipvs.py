@@ -90,7 +90,7 @@ def require(what: str) -> None:
 
 
 def _remedy() -> str:
-    return "modprobe -a ip_vs ip_vs_rr xt_ipvs; or, with cni docker-swarm, endpoint_mode: dnsrr"
+    return "modprobe -a ip_vs ip_vs_rr xt_ipvs; or, with cni docker-swarm, endpoint_mode: dnsrr and no published ports"
 
 
 def tried() -> str:

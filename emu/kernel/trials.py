@@ -202,6 +202,6 @@ TRIALS = (
         "IPVS (cni: docker-swarm, endpoint_mode: vip)",
         False,
         ipvs.tried,
-        "modprobe -a ip_vs ip_vs_rr xt_ipvs, and run as root; or endpoint_mode: dnsrr",
+        "modprobe -a ip_vs ip_vs_rr xt_ipvs, and run as root; or endpoint_mode: dnsrr and no published ports",
     ),
 )

@@ -211,7 +211,7 @@ class Simulator:
             self._input(machine, link.name, packet)
 
     def _is_for(self, machine: Machine, link: Link, packet: Packet) -> bool:
-        return packet.dst_mac == self.world.mac((machine.name, link.name)) or machine.subnets.takes(link.name, packet)
+        return packet.dst_mac == self.world.mac((machine.name, link.name)) or machine.subnets.take(link.name, packet)
 
     def _bridge(self, machine: Machine, port: Link, packet: Packet) -> None:
         """A frame enters a bridge by a port: up the stack if it is for the bridge, else to another port."""

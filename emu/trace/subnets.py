@@ -28,8 +28,8 @@ class Subnets:
             return own
         return self._mac(network, address)
 
-    def takes(self, dev: str, packet: Packet) -> bool:
-        """A frame that comes in by `dev` for another interface of the subnet. It is marked."""
+    def take(self, dev: str, packet: Packet) -> bool:
+        """A frame that comes in by `dev` for another interface of the subnet is marked. False when it is none."""
         network = self._of_port.get(dev)
         if network is None or self._mac(network, packet.headers.dst) != packet.dst_mac:
             return False
