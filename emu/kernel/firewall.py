@@ -12,8 +12,9 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from typing import Any
 
 from emu.errors import KernelError
 from emu.kernel import nftbatch, process
@@ -55,8 +56,8 @@ def _argv(variant: str, family: int, noflush: bool) -> list[str]:
     return [render.restore_tool(family, variant), "-w", *(("--noflush",) if noflush else ())]
 
 
-def _say(netns: Netns, argv: Sequence[str], text: str, source: str = "") -> None:
-    log.info("%s# %s <<EOF (%d bytes%s)", netns.name, " ".join(argv), len(text), source)
+def _say(netns: Netns, argv: Sequence[str], given: str, source: str = "") -> None:
+    log.info("%s# %s <<EOF (%d bytes%s)", netns.name, " ".join(argv), len(given), source)
 
 
 def restore_sets(netns: Netns, changes: Iterable[tuple[IpSet | None, IpSet | None]]) -> None:
@@ -103,44 +104,45 @@ def restores(netns: Netns, tables: Sequence[Pair], cache: dict[tuple[int, int], 
 def restore_all(calls: Iterable[Restore], variant: str) -> None:
     """Many at once: a small one mostly waits for the kernel, which lets every CPU forget the old rules before it
     answers. Every call is carried out, then the first error raised."""
-    futures: list[Future[None]] = []
+    futures: list[Future[Any]] = []
     connections: list[Connection] = []
     with ThreadPoolExecutor(max_workers=16 * (os.cpu_count() or 1), thread_name_prefix="iptables") as pool:
-        started = [(group, pool.submit(_restored, group[0], variant)) for group in _alike(calls, variant)]
-        for (first, *others), done in started:
-            lines = nftbatch.lines(first.text) if others else None
-            futures.append(done)
-            batch = nftbatch.made(first.netns, first.family, lines) if lines and not done.exception() else None
-            futures += [pool.submit(_taken, call, first, variant, batch, connections) for call in others]
+        awaited: dict[Future[None], tuple[list[Restore], nftbatch.Blocks]] = {}
+        for group in _alike(calls):
+            futures.append(pool.submit(_restore, group[0], variant))
+            copied = variant == "nft" and group[0].noflush and len(group) >= _MANY
+            if copied and (blocks := nftbatch.blocks(group[0].text)):
+                awaited[futures[-1]] = (group, blocks)
+            else:
+                futures += [pool.submit(_restore, call, variant) for call in group[1:]]
+        for done in as_completed(awaited):
+            (first, *others), blocks = awaited[done]
+            made: Future[nftbatch.Batch | None] = pool.submit(nftbatch.batch, first.netns, first.family, blocks)
+            batch = None if done.exception() or made.exception() else made.result()
+            futures += [made, *(pool.submit(_copy, call, first, batch, connections) for call in others)]
     if connections:
         threading.Thread(target=_close, args=(connections,), name="nfnetlink", daemon=True).start()
     for future in futures:
         future.result()
 
 
-def _alike(calls: Iterable[Restore], variant: str) -> list[list[Restore]]:
-    """Each with those that are to be copied from it."""
+def _alike(calls: Iterable[Restore]) -> list[list[Restore]]:
     groups: dict[tuple[int, bool, str], list[Restore]] = {}
     for call in calls:
-        groups.setdefault((call.family, call.noflush and variant == "nft", call.text), []).append(call)
-    return [
-        part
-        for (_, copied, _), group in groups.items()
-        for part in ([group] if copied and len(group) >= _MANY else [[call] for call in group])
-    ]
+        groups.setdefault((call.family, call.noflush, call.text), []).append(call)
+    return list(groups.values())
 
 
-def _restored(call: Restore, variant: str) -> None:
-    restore(call.netns, call.text, variant, call.family, noflush=call.noflush)
-
-
-def _taken(call: Restore, first: Restore, variant: str, batch: bytes | None, connections: list[Connection]) -> None:
-    if batch and (connection := nftbatch.take(call.netns, batch)):
-        argv = _argv(variant, call.family, call.noflush)
-        _say(call.netns, argv, call.text, f", copied from {first.netns.name}")
+def _copy(call: Restore, first: Restore, batch: nftbatch.Batch | None, connections: list[Connection]) -> None:
+    if batch and (connection := nftbatch.carry_out(call.netns, batch)):
+        _say(call.netns, _argv("nft", call.family, call.noflush), call.text, f", copied from {first.netns.name}")
         connections.append(connection)
     else:
-        _restored(call, variant)
+        _restore(call, "nft")
+
+
+def _restore(call: Restore, variant: str) -> None:
+    restore(call.netns, call.text, variant, call.family, noflush=call.noflush)
 
 
 def _close(connections: Iterable[Connection]) -> None:

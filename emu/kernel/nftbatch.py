@@ -1,5 +1,5 @@
 """One text of rules for many namespaces: iptables-restore carries it out in one of them, and what the kernel has there
-since then is sent to the others, a transaction each.
+since then is sent to the others, each table as a transaction, as the tool would.
 
 The tool is what costs: it needs longer to translate a text than the kernel to carry it out, and ends only when the
 kernel has forgotten the old rules (closing a netlink socket waits for that: nf_tables_api.c, nft_rcv_nl_event). Here
@@ -14,7 +14,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import cache
 from typing import NamedTuple
 
@@ -76,14 +76,19 @@ class Line(NamedTuple):
     compat: bytes = b""  # what the kernel's dump leaves out: the protocol that a rule's matches are checked for
 
 
-def lines(text: str) -> list[Line] | None:
-    """What a `--noflush` text comes to, all in one: of a chain that it fills twice the second. None where that could be
-    another thing in another namespace, or is more than to fill and to delete chains of one's own."""
+Blocks = list[list[Line]]
+Batch = tuple[bytes, ...]  # the transactions
+
+
+def blocks(text: str) -> Blocks | None:
+    """What a `--noflush` text does, by the tables' COMMITs. None where that could be another thing in another
+    namespace, or is more than to fill chains of one's own, each of them once, and to delete some."""
     plain = _QUOTED.sub("", text)
     if _OF_ONE_NETNS.search(plain):
         return None
     place, compat = cache(_place), cache(_compat)
-    found: list[Line] = []
+    found: Blocks = []
+    emptied: set[Place] = set()
     table = ""
     for line in plain.splitlines():
         if not (read := _LINE.match(line)):
@@ -92,12 +97,17 @@ def lines(text: str) -> list[Line] | None:
         said = _PROTOCOL.search(rest) if verb == "-A " else None
         if verb == "*":
             table = name
-        elif (said and said[2] not in _PROTOCOLS) or (verb == ":" and not rest.startswith(" - ")):
-            return None
+            found.append([])
         elif verb:
-            found.append(Line(verb, table, name, place(table, name), compat(*said.groups()) if said else b""))
-    anew = {line.place: number for number, line in enumerate(found) if line.verb == ":"}
-    return [line for number, line in enumerate(found) if number >= anew.get(line.place, 0)]
+            here = place(table, name)
+            if (said and said[2] not in _PROTOCOLS) or (
+                verb == ":" and (not rest.startswith(" - ") or here in emptied)
+            ):
+                return None
+            if verb == ":":
+                emptied.add(here)
+            found[-1].append(Line(verb, table, name, here, compat(*said.groups()) if said else b""))
+    return [block for block in found if block]
 
 
 def _place(table: str, chain: str) -> Place:
@@ -109,19 +119,46 @@ def _compat(negated: str | None, protocol: str) -> bytes:
     return nested(_RULE_COMPAT, attr(_COMPAT_PROTO, _BE32.pack(number)), attr(_COMPAT_FLAGS, _BE32.pack(flags)))
 
 
-def made(netns: Netns, family: int, wanted: Sequence[Line]) -> bytes | None:
-    """The transaction that does elsewhere what a text of these lines has done in `netns`. None when that has something
-    else by now."""
-    filled = Counter(line.place for line in wanted if line.verb == "-A ")
+def batch(netns: Netns, family: int, wanted: Blocks) -> Batch | None:
+    """What does elsewhere what a text of these blocks has done in `netns`. None when a chain has more or fewer rules
+    there by now."""
+    filled = [line for block in wanted for line in block if line.verb == "-A "]
     try:
-        rules = _rules(netns, family, {line.place: line for line in wanted if line.place in filled})
+        rules = _rules(netns, family, {line.place: line for line in filled})
     except OSError:
         return None
-    if any(len(rules[place]) != number for place, number in filled.items()):
+    if any(len(rules[place]) != number for place, number in Counter(line.place for line in filled).items()):
         return None
     left = {place: iter(found) for place, found in rules.items()}
+    return tuple(_transaction(family, block, left) for block in wanted)
+
+
+def carry_out(netns: Netns, wanted: Batch) -> Connection | None:
+    """Each is carried out as a whole or not at all; None when one was not, or it is not known. The connection is to be
+    closed when nobody minds the wait."""
+    with suppress(OSError), ExitStack() as unless_done:  # too big for an ordinary user's socket, or no answer
+        connection = unless_done.enter_context(closing(_connection(netns)))
+        connection.sock.setblocking(False)  # the kernel has answered when `send` returns
+        for transaction in wanted:
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(transaction))
+            with suppress(PermissionError):
+                connection.sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(transaction))
+            connection.sock.send(transaction)
+            # Refusals come before the one answer that was asked for.
+            if next(connection.answers(), None) != (_LAST, 0, ""):
+                return None
+        unless_done.pop_all()
+        return connection
+    return None
+
+
+def _connection(netns: Netns) -> Connection:
+    return Connection(socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
+
+
+def _transaction(family: int, block: Sequence[Line], rules: Mapping[Place, Iterator[bytes]]) -> bytes:
     head = _HEAD.pack(_FAMILIES[family], 0, 0)
-    *first, last = (request for line in wanted for request in _requests(line, head, left))
+    *first, last = (request for line in block for request in _requests(line, head, rules))
     edge = _HEAD.pack(socket.AF_UNSPEC, 0, _NFTABLES)
     return b"".join(
         (
@@ -131,27 +168,6 @@ def made(netns: Netns, family: int, wanted: Sequence[Line]) -> bytes | None:
             message(Request(_END, 0, edge)),
         )
     )
-
-
-def take(netns: Netns, transaction: bytes) -> Connection | None:
-    """Carry out what `made` gave: all of it, or nothing and the answer is None. The connection is to be closed when
-    nobody minds the wait."""
-    connection = _connection(netns)
-    with suppress(OSError):  # too big for an ordinary user's socket, or refused without a word
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(transaction))
-        with suppress(PermissionError):
-            connection.sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(transaction))
-        connection.sock.setblocking(False)  # the kernel has answered when `send` returns
-        connection.sock.send(transaction)
-        # Refusals come before the one answer that was asked for.
-        if next(connection.answers(), None) == (_LAST, 0, ""):
-            return connection
-    connection.close()
-    return None
-
-
-def _connection(netns: Netns) -> Connection:
-    return Connection(socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
 
 
 def _requests(line: Line, head: bytes, rules: Mapping[Place, Iterator[bytes]]) -> Iterator[Request]:

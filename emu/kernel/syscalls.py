@@ -1,5 +1,5 @@
-"""System calls the standard library lacks (Python 3.11), by ctypes, and one call of the C library. Each raises OSError
-that names what was tried.
+"""System calls the standard library lacks (Python 3.11), by ctypes, and one call of the C library. Each system
+call raises OSError that names what was tried.
 
 All act on the calling thread or process as the system call does: `unshare` and `setns` move one thread only.
 """

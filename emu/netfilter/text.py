@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from emu.memo import Memo, by_identity
 from emu.netfilter import normal
@@ -25,8 +26,8 @@ def delta(old: Table | None, new: Table | None) -> str:
     before = {chain.name: chain for chain in old.chains if id(chain) not in same} if old else {}
     after = {chain.name: chain for chain in new.chains if id(chain) not in same} if new else {}
     builtin = BUILTIN[(new or old or Table(4, "filter")).name]
-    stale = [Chain(name) for name in before if name not in after and name not in builtin]
-    gone = [Chain(name, (), "ACCEPT") for name in before if name in builtin and name not in after]
+    stale = [_empty(name) for name in before if name not in after and name not in builtin]
+    gone = [_empty(name, "ACCEPT") for name in before if name in builtin and name not in after]
     changed = [c for c in (*after.values(), *gone) if not normal.alike(before.get(c.name), c)]
     if not stale and not changed:
         return ""
@@ -40,6 +41,11 @@ def _written_anew(builtin: Sequence[str], *chains: Chain) -> str:
 
 def _emptied(chain: Chain, builtin: Sequence[str]) -> str:
     return f"{_declare(chain)}\n" + (f"-F {chain.name}\n" if chain.name in builtin else "")
+
+
+@lru_cache(maxsize=256)
+def _empty(name: str, policy: str = "-") -> Chain:
+    return Chain(name, (), policy)
 
 
 def _leaves_first(chains: Sequence[Chain]) -> list[Chain]:
@@ -90,7 +96,7 @@ def _written(chains: Sequence[Chain], counters: bool = False) -> str:
 
 
 #: Of all Nodes mostly the same chains change.
-_anew = by_identity(_written_anew, size=2)
+_anew = by_identity(_written_anew, size=8)
 
 #: Nodes share most of their chains, and a chain is rendered once, not once a Node.
 _chain_text: Memo[str] = Memo(

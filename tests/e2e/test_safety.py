@@ -190,7 +190,7 @@ def test_the_kernel_s_own_count_of_namespaces_is_what_it_was_after_kills():
     before = {kind: count(kind) for kind in KINDS}
     machine.up()
     there = count("net")
-    assert there > before["net"] + 5, f"{there} network namespaces, before them {before}"
+    assert there > before["net"] + 9, f"{there} network namespaces, before them {before}"
     machine.kill()
     for work in (reconcile, capture, verify):
         machine.up(work=work)

@@ -15,13 +15,13 @@ def text(*lines: str) -> str:
 
 
 def verbs(*lines: str) -> list[tuple[str, str, str]] | None:
-    found = nftbatch.lines(text(*lines))
-    return None if found is None else [(line.verb, line.table, line.chain) for line in found]
+    found = nftbatch.blocks(text(*lines))
+    return None if found is None else [(line.verb, line.table, line.chain) for block in found for line in block]
 
 
 def protocol(line: str) -> tuple[int, int] | None:
     """(number, flags) as NFTA_RULE_COMPAT tells them."""
-    (read,) = nftbatch.lines(text(line))
+    ((read,),) = nftbatch.blocks(text(line))
     if not read.compat:
         return None
     of = attributes(attributes(read.compat)[5])
@@ -37,20 +37,20 @@ def test_chains_are_filled_and_deleted_in_the_texts_order():
     ]
 
 
-def test_each_line_is_of_the_table_above_it():
-    found = nftbatch.lines("*filter\n:A - [0:0]\nCOMMIT\n*nat\n:A - [0:0]\nCOMMIT\n")
-    assert [line.table for line in found] == ["filter", "nat"]
-
-
-def test_of_a_chain_that_is_filled_twice_the_second_time_counts():
-    first = "*filter\n:A - [0:0]\n-A A -j DROP\n-A A -j B\nCOMMIT\n"
-    found = nftbatch.lines(first + text(":A - [0:0]", "-A A -j RETURN") + "*filter\n:A - [0:0]\n-A A -j B\nCOMMIT\n")
-    assert [(line.verb, line.table) for line in found] == [
-        (":", "nat"),
-        ("-A ", "nat"),
-        (":", "filter"),
-        ("-A ", "filter"),
+def test_tables_are_transactions_of_their_own_in_the_texts_order():
+    found = nftbatch.blocks("*filter\n:A - [0:0]\n-A A -j DROP\nCOMMIT\n*nat\n:A - [0:0]\nCOMMIT\n*mangle\nCOMMIT\n")
+    assert [[(line.verb, line.table) for line in block] for block in found] == [
+        [(":", "filter"), ("-A ", "filter")],
+        [(":", "nat")],
     ]
+
+
+def test_a_chain_that_is_filled_in_two_steps_is_the_tools_work():
+    """What the first step has put there is gone when the tool has ended."""
+    union = "*filter\n:A - [0:0]\n-A A -j DROP\n-A A -j B\nCOMMIT\n"
+    final = "*filter\n:A - [0:0]\n-A A -j B\nCOMMIT\n"
+    assert nftbatch.blocks(union + text(":A - [0:0]") + final) is None
+    assert nftbatch.blocks(union + text(":A - [0:0]"))
 
 
 @pytest.mark.parametrize(
