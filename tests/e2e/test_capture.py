@@ -180,7 +180,9 @@ def test_pods_may_come_and_go_under_a_capture() -> None:
     pinged = {each.point.netns.partition(".")[2] for each in found if each.inner and each.inner.proto == "icmp"}
     assert come and come < pinged, "what comes is captured too"
     first = {each.point.owner: each.summary for each in reversed(found) if each.point.role is Role.POD_ETH}
-    assert all(first[f"default/{name}"].startswith("ARP") for name in come), "from the first packet on"
+    assert {name: first[f"default/{name}"] for name in come if not first[f"default/{name}"].startswith("ARP")} == {}, (
+        "from the first packet on"
+    )
     last = {str(frame.point): frame.time_ns for frame in capture.frames}
     assert "default/client:eth0" in last, "what stays is captured on"
     assert last.get(f"default/{gone}:eth0", 0) < last["default/client:eth0"]
