@@ -13,7 +13,7 @@ demo: install
 	.venv/bin/emu verify $(TOPOLOGY) --hops --output captures/runs/$(notdir $(TOPOLOGY))
 
 test: install-tests lint
-	$(ROOT) .venv/bin/pytest
+	$(ROOT) .venv/bin/pytest -n 3 --dist loadfile
 
 test-vm: install-tests
 	$(ROOT) tests/vm/run

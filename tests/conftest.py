@@ -1,7 +1,11 @@
 """What every test relies on."""
 
+import fcntl
+import re
 import signal
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -17,6 +21,27 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="where everything is there: a skipped test has failed")
+
+
+#: Whose name says that they load eBPF programs: modes, lessons, pages, and what tries every mode or feature.
+LOADS_EBPF = re.compile(
+    r"cilium|ipip|bpf|compar|test_sizes|test_features|test_predictions|\[README|experiments\.md|documentation"
+)
+TURNS = Path(tempfile.gettempdir(), "kube-emu-tests-ebpf.lock")
+
+
+@pytest.fixture(autouse=True)
+def _turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """eBPF objects are the machine's, whatever namespace they are for: while one test counts them, by `leaks`, no other
+    may load any, nor count."""
+    module = request.module
+    counts = hasattr(module, "leaks") or hasattr(module, "machine")
+    if not counts and not LOADS_EBPF.search(request.node.nodeid):
+        yield
+        return
+    with TURNS.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if counts else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

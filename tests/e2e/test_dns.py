@@ -94,6 +94,7 @@ spec:
               header = question[:2] + bytes.fromhex("858000010001") + bytes(4)
               record = bytes.fromhex("c00c00010001000000050004") + bytes([198, 51, 100, 7])
               server.sendto(header + question[12:end] + record, client)
+      readinessProbe: {exec: {command: [sh, -c, "ss -Hlun sport = :53 | grep -q ."]}, periodSeconds: 1}
 ---
 apiVersion: v1
 kind: Pod
