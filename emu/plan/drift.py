@@ -31,6 +31,7 @@ from emu.plan.subnet import Subnet, SubnetAddress, SubnetPort
 
 MISSING, NOT_PLANNED, NOT_RUNNING = "missing", "not in the plan", "not running"
 LOCAL_TABLE = 255
+ETHERNET_MTU = 1500
 METRIC_V6 = 256  # of a route IPv6 makes for an address (IP6_RT_PRIO_ADDRCONF)
 ASPECTS = ("kind", "mtu", "mac", "master", "hairpin", "qlen", "noarp", "up", "vxlan", "ipip")
 #: What tunnel modules put into every netns, once they are loaded.
@@ -86,7 +87,11 @@ def _values(wanted: NetnsPlan, actual: NetnsPlan) -> Iterator[Drift]:
     gone, down = _without(wanted, have)
     for key, value in want.items():
         got = have.get(key)
-        if (got is not None and same(value, got)) or _goes_with(value, got, gone | down):
+        if (
+            (got is not None and same(value, got))
+            or _goes_with(value, got, gone | down)
+            or _emptied(value, got, actual)
+        ):
             continue
         removed = (got,) if isinstance(value, Link) and isinstance(got, Link) and _other_tunnel(value, got) else ()
         lost = gone | {link.name for link in removed}
@@ -123,6 +128,15 @@ def _goes_with(value: object, got: object, links: set[str]) -> bool:
     if isinstance(value, Link):
         return isinstance(got, Link) and value.master in links and same(replace(value, master=""), got)
     return got is None and diff.link_of(value) in links
+
+
+def _emptied(value: object, got: object, actual: NetnsPlan) -> bool:
+    """A bridge whose last port has gone: unless somebody has set its MTU it takes that of its ports, and without any
+    Ethernet's (net/bridge/br_if.c, br_mtu_auto_adjust)."""
+    if not (isinstance(value, Link) and isinstance(got, Link)) or value.kind != "bridge":
+        return False
+    alone = all(link.master != value.name for link in actual.links)
+    return alone and got.mtu == ETHERNET_MTU and same(replace(value, mtu=got.mtu), got)
 
 
 def _other_tunnel(wanted: Link, got: Link) -> bool:

@@ -31,6 +31,7 @@ from inside import (
 from labs import Labs
 
 from emu.api.objects import Service
+from emu.api.topology import Dns
 from emu.errors import EmuError
 from emu.names import pod_netns
 from emu.netfilter import text
@@ -53,6 +54,37 @@ def chains(changes: list[Changes]) -> set[str]:
         for line in text.delta(old, new).splitlines()
     ]
     return {found[1] for line in lines if (found := re.match(r"(?:-[A-Z] |:)([A-Z0-9-]+)", line))}
+
+
+ALONE = """
+apiVersion: v1
+kind: Pod
+metadata: {name: alone}
+spec:
+  nodeName: node2
+  containers: [{name: netshoot, image: nicolaka/netshoot, args: [sleep, infinity]}]
+"""
+
+
+def test_a_node_that_loses_its_last_pod_and_gets_one_again_is_as_planned(testbed: Labs) -> None:
+    """The kernel changes the MTU of its bridge meanwhile."""
+
+    def inside(lab: Testbed) -> list[tuple[str, object]]:
+        def seen() -> tuple[str, object]:
+            return out(lab, "node2", "ip link show cni0 | grep -o 'mtu [0-9]*'").strip(), lab.check()
+
+        found = [seen()]
+        lab.delete([("Pod", "default", "alone")], 0)
+        wait_until(lambda: is_gone(lab, "Pod", "alone"), "the Pod is gone")
+        found.append(seen())
+        apply(lab, ALONE)
+        return [*found, seen()]
+
+    assert testbed(inside, manifests=ALONE, dns=Dns(replicas=1)) == [
+        ("mtu 1450", ()),
+        ("mtu 1500", ()),
+        ("mtu 1450", ()),
+    ]
 
 
 def test_nothing_happens_when_nothing_has_changed(testbed: Labs) -> None:

@@ -95,6 +95,21 @@ def test_a_link_drift_says_what_is_different_and_nothing_else() -> None:
     assert str(each) == "node1: link veth1: wanted mtu 1500, hairpin on, got mtu 1400, hairpin off"
 
 
+def test_a_bridge_whose_last_port_has_gone_has_ethernets_mtu_and_that_is_no_drift() -> None:
+    bridge = Link(name="cni0", kind="bridge", role=Role.BRIDGE, owner="node1", mtu=1450)
+    port = Link(name="veth1", kind="veth", role=Role.HOST_VETH, owner="default/a", master="cni0", peer=("pod", "eth0"))
+    wanted = replace(WANTED, links=(LINK, bridge))
+    assert drift.drift(wanted, replace(WANTED, links=(LINK, replace(bridge, mtu=1500)))) == ()
+    (each,) = drift.drift(wanted, replace(WANTED, links=(LINK, replace(bridge, mtu=1400))))
+    assert str(each) == "node1: link cni0: wanted mtu 1450, got mtu 1400"
+    (each,) = drift.drift(wanted, replace(WANTED, links=(LINK, replace(bridge, mtu=1500, up=False))))
+    assert each.what == "link cni0"
+    told = drift.drift(
+        replace(wanted, links=(LINK, bridge, port)), replace(WANTED, links=(LINK, replace(bridge, mtu=1500), port))
+    )
+    assert [str(each) for each in told] == ["node1: link cni0: wanted mtu 1450, got mtu 1500"]
+
+
 def test_a_route_the_kernel_made_for_an_address_is_missed_when_only_it_is_gone() -> None:
     bridge = Link(name="cni0", kind="bridge", role=Role.BRIDGE, owner="node1")
     address = Address(dev="cni0", address=ip_interface("10.244.1.1/24"))
