@@ -175,7 +175,7 @@ class Connection:
 
     def _dump(self, kind: int, body: bytes, flags: int) -> tuple[list[bytes], bool]:
         sequence, self._sequence = self._sequence, self._sequence + 1
-        self.sock.send(_HEADER.pack(len(body) + 16, kind, NLM_F_REQUEST | flags, sequence, 0) + body)
+        self.sock.send(message(Request(kind, flags, body), sequence))
         found: list[bytes] = []
         interrupted = False
         while True:

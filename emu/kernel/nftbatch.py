@@ -18,33 +18,28 @@ from contextlib import ExitStack, closing, suppress
 from functools import cache
 from typing import NamedTuple
 
+from emu.kernel import nftrules
 from emu.kernel.netlink import (
-    NETLINK_NETFILTER,
     NLM_F_ACK,
     NLM_F_CREATE,
     Connection,
     Request,
     attr,
     attr_text,
-    attributes,
     message,
     nested,
 )
-from emu.kernel.netns import Netns, socket_in
+from emu.kernel.netns import Netns
 
 # linux/netfilter/nfnetlink.h and nf_tables.h
 _BEGIN, _END = 16, 17  # NFNL_MSG_BATCH_*
-_NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
-_NEWCHAIN, _DELCHAIN, _NEWRULE, _GETRULE, _DELRULE = (_NFTABLES << 8 | kind for kind in (3, 5, 6, 7, 8))
+_NEWCHAIN, _DELCHAIN, _NEWRULE, _DELRULE = (nftrules.NFTABLES << 8 | kind for kind in (3, 5, 6, 8))
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3
-_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_COMPAT, _RULE_USERDATA = 1, 2, 4, 5, 7
 _COMPAT_PROTO, _COMPAT_FLAGS, _COMPAT_INVERTED = 1, 2, 2
 _COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
 _APPEND = 0x800  # NLM_F_APPEND
 
 _BE32 = struct.Struct(">I")
-_HEAD = struct.Struct(">BBH")  # nfgenmsg: family, version, subsystem
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _SO_SNDBUFFORCE = 32
 _LAST = 1  # the sequence number of the one message that asks for an answer
 
@@ -86,7 +81,7 @@ def blocks(text: str) -> Blocks | None:
     plain = _QUOTED.sub("", text)
     if _OF_ONE_NETNS.search(plain):
         return None
-    place, compat = cache(_place), cache(_compat)
+    place, compat = cache(nftrules.place), cache(_compat)
     found: Blocks = []
     emptied: set[Place] = set()
     table = ""
@@ -110,13 +105,9 @@ def blocks(text: str) -> Blocks | None:
     return [block for block in found if block]
 
 
-def _place(table: str, chain: str) -> Place:
-    return attr_text(_RULE_TABLE, table) + attr_text(_RULE_CHAIN, chain)
-
-
 def _compat(negated: str | None, protocol: str) -> bytes:
     number, flags = _PROTOCOLS[protocol], _COMPAT_INVERTED if negated else 0
-    return nested(_RULE_COMPAT, attr(_COMPAT_PROTO, _BE32.pack(number)), attr(_COMPAT_FLAGS, _BE32.pack(flags)))
+    return nested(nftrules.COMPAT, attr(_COMPAT_PROTO, _BE32.pack(number)), attr(_COMPAT_FLAGS, _BE32.pack(flags)))
 
 
 def batch(netns: Netns, family: int, wanted: Blocks) -> Batch | None:
@@ -137,7 +128,7 @@ def carry_out(netns: Netns, wanted: Batch) -> Connection | None:
     """Each is carried out as a whole or not at all; None when one was not, or it is not known. The connection is to be
     closed when nobody minds the wait."""
     with suppress(OSError), ExitStack() as unless_done:  # too big for an ordinary user's socket, or no answer
-        connection = unless_done.enter_context(closing(_connection(netns)))
+        connection = unless_done.enter_context(closing(nftrules.connected(netns)))
         connection.sock.setblocking(False)  # the kernel has answered when `send` returns
         for transaction in wanted:
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(transaction))
@@ -152,14 +143,10 @@ def carry_out(netns: Netns, wanted: Batch) -> Connection | None:
     return None
 
 
-def _connection(netns: Netns) -> Connection:
-    return Connection(socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
-
-
 def _transaction(family: int, block: Sequence[Line], rules: Mapping[Place, Iterator[bytes]]) -> bytes:
-    head = _HEAD.pack(_FAMILIES[family], 0, 0)
+    head = nftrules.HEAD.pack(nftrules.FAMILIES[family], 0, 0)
     *first, last = (request for line in block for request in _requests(line, head, rules))
-    edge = _HEAD.pack(socket.AF_UNSPEC, 0, _NFTABLES)
+    edge = nftrules.HEAD.pack(socket.AF_UNSPEC, 0, nftrules.NFTABLES)
     return b"".join(
         (
             message(Request(_BEGIN, 0, edge)),
@@ -187,14 +174,13 @@ def _requests(line: Line, head: bytes, rules: Mapping[Place, Iterator[bytes]]) -
 def _rules(netns: Netns, family: int, chains: Mapping[Place, Line]) -> dict[Place, list[bytes]]:
     """What of each rule does not depend on where it is: its expressions, and iptables' own data with it."""
     found: dict[Place, list[bytes]] = {place: [] for place in chains}
-    tables = {attr_text(_RULE_TABLE, line.table): None for line in chains.values()}
-    with closing(_connection(netns)) as connection:
+    tables = {attr_text(nftrules.TABLE, line.table): None for line in chains.values()}
+    with closing(nftrules.connected(netns)) as connection:
         for asked in chains if len(chains) <= _FEW else tables:
-            for body in connection.dump(_GETRULE, _HEAD.pack(_FAMILIES[family], 0, 0) + asked):
-                of = attributes(body[_HEAD.size :])
-                place = attr(_RULE_TABLE, of[_RULE_TABLE]) + attr(_RULE_CHAIN, of[_RULE_CHAIN])
+            for of in nftrules.listed(connection, family, asked):
+                place = attr(nftrules.TABLE, of[nftrules.TABLE]) + attr(nftrules.CHAIN, of[nftrules.CHAIN])
                 if place in found:
-                    user = attr(_RULE_USERDATA, of[_RULE_USERDATA]) if _RULE_USERDATA in of else b""
-                    counted_none = _COUNTED.sub(rb"\1" + _NO_BYTES + _NO_PACKETS, of[_RULE_EXPRESSIONS])
-                    found[place].append(attr(_RULE_EXPRESSIONS, counted_none) + user)
+                    user = attr(nftrules.USERDATA, of[nftrules.USERDATA]) if nftrules.USERDATA in of else b""
+                    counted_none = _COUNTED.sub(rb"\1" + _NO_BYTES + _NO_PACKETS, of[nftrules.EXPRESSIONS])
+                    found[place].append(attr(nftrules.EXPRESSIONS, counted_none) + user)
     return found

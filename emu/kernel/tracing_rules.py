@@ -3,20 +3,15 @@ and netlink lists the handles: the two are read side by side."""
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 
-from emu.kernel import process
-from emu.kernel.netlink import NETLINK_NETFILTER, Connection, attr_text, attributes
-from emu.kernel.netns import Netns, socket_in
+from emu.kernel import nftrules, process
+from emu.kernel.netns import Netns
 from emu.kernel.tracing_events import Matched
 from emu.kernel.tracing_switch import own
 
-_NFT_MSG_GETRULE = 10 << 8 | 7
-_TABLE, _CHAIN, _HANDLE = 1, 2, 3
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _TOOLS = {4: "iptables", 6: "ip6tables"}
 Chain = tuple[str, str]  # table, chain
 
@@ -51,15 +46,10 @@ class RuleTexts:
         return self._handles[chain]
 
     def _dump(self, table: str, chain: str) -> Iterator[int]:
-        connection = Connection(socket_in(self._netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
-        head = struct.pack("=BBH", _FAMILIES[self._family], 0, 0)
-        try:
-            for body in connection.dump(_NFT_MSG_GETRULE, head + attr_text(_TABLE, table) + attr_text(_CHAIN, chain)):
-                found = attributes(body[4:])
-                if (_text(found[_TABLE]), _text(found[_CHAIN])) == (table, chain):
-                    yield int.from_bytes(found[_HANDLE], "big")
-        finally:
-            connection.close()
+        with closing(nftrules.connected(self._netns)) as connection:
+            for found in nftrules.listed(connection, self._family, nftrules.place(table, chain)):
+                if (_text(found[nftrules.TABLE]), _text(found[nftrules.CHAIN])) == (table, chain):
+                    yield int.from_bytes(found[nftrules.HANDLE], "big")
 
 
 def _by_chain(saved: str) -> dict[Chain, list[str]]:
